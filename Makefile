@@ -1,0 +1,35 @@
+# `make help` lists the targets. Everything runs from .venv, which `make setup` makes from envs/requirements.lock.
+
+STUDY ?=
+CORES ?= all
+UPGRADE ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup reproduce test lint lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## make or mend .venv; quick when nothing changed (PYTHON=... picks the interpreter)
+	@bash envs/setup.sh
+
+reproduce: setup ## make every table of a study anew where it is missing (STUDY=name, CORES=n)
+	.venv/bin/snakemake --cores $(CORES) $(if $(STUDY),--config study=$(STUDY))
+	.venv/bin/redistill publish $(STUDY)
+
+test: setup ## run the tests
+	.venv/bin/python -m pytest
+
+lint: setup ## check style, types and rules
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy src
+	.venv/bin/snakefmt --check Snakefile workflow
+	.venv/bin/snakemake --lint
+
+lock: ## make envs/requirements.lock from pyproject.toml (UPGRADE=1 moves versions; else they stay where they can)
+	@bash envs/lock.sh $(if $(UPGRADE),--upgrade)
+
+clean: ## remove .venv and caches; store/ and results/ stay
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .snakemake build src/*.egg-info
+	find . -path ./store -prune -o -path ./.git -prune -o -type d -name __pycache__ -exec rm -rf {} +

@@ -1,0 +1,37 @@
+"""Every table of a study: `snakemake --cores all`, or `--config study=NAME` for another than `embedded`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+
+from redistill.errors import RedistillError
+from redistill.plan import make_plan, write_specifications
+
+STUDY = config.get("study", "embedded")
+MAKE = f"exec {sys.executable} -m redistill make"
+
+try:
+    PLAN = make_plan(Path(workflow.basedir), STUDY)
+except RedistillError as error:
+    print(f"{error}\nNothing was started.", file=sys.stderr)
+    sys.exit(2)
+write_specifications(PLAN)
+
+
+include: "workflow/rules/plan.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/models.smk"
+include: "workflow/rules/teachers.smk"
+include: "workflow/rules/students.smk"
+include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/tables.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    input:
+        ancient(done(PLAN.target)),

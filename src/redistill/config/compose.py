@@ -1,0 +1,154 @@
+"""Find configuration files by name, merge what they extend, and validate them with the place of every mistake."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from redistill.config.parse import Document, KeyPath, load, nearest
+from redistill.errors import ConfigError, Problem, RedistillError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def find_root(start: Path | None = None) -> Path:
+    """The project folder: the nearest one at or above `start` that has `configs/sources.yaml`."""
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / "configs" / "sources.yaml").is_file():
+            return folder
+    raise RedistillError(f"{here} is not inside a redistill project: no configs/sources.yaml here or above")
+
+
+def known(root: Path, folder: str) -> list[str]:
+    """Names of the configuration files below `configs/<folder>`."""
+    base = root / "configs" / folder
+    return sorted(str(f.relative_to(base).with_suffix("")) for f in base.rglob("*.yaml"))
+
+
+def read(root: Path, folder: str, name: str, referrer: Problem | None = None) -> Document:
+    """Read `configs/<folder>/<name>.yaml` with all that it extends.
+
+    `referrer` is where the name was written; its message is replaced when the file does not exist.
+    """
+    if name not in known(root, folder):
+        what = folder.rstrip("s")
+        message = f"there is no {what} `{name}`; {nearest(name, known(root, folder))}"
+        place = referrer or Problem(f"configs/{folder}", 1, 1, "", "")
+        raise ConfigError([Problem(place.file, place.line, place.column, place.key, message)])
+    return _extended(root, root / "configs" / folder / f"{name}.yaml", ())
+
+
+def _extended(root: Path, file: Path, seen: tuple[Path, ...]) -> Document:
+    document = load(file, str(file.relative_to(root)))
+    if not isinstance(document.data, dict):
+        raise ConfigError([document.problem((), "must be a mapping of keys to values")])
+    if "extends" not in document.data:
+        return document
+    base_name = document.data.pop("extends")
+    configs = (root / "configs").resolve()
+    base = (file.parent / f"{base_name}.yaml").resolve()
+    if not isinstance(base_name, str) or not base.is_relative_to(configs) or not base.is_file():
+        raise ConfigError([document.problem(("extends",), f"`{base_name}` is no file beside this one, below configs/")])
+    if base in (*seen, file.resolve()):
+        raise ConfigError([document.problem(("extends",), "goes round in a circle")])
+    return merge(_extended(root, base, (*seen, file.resolve())), document)
+
+
+def merge(base: Document, over: Document) -> Document:
+    """Lay `over` on `base`: mappings are merged key by key, everything else is replaced; `null` removes a key."""
+    places = dict(base.places)
+    places[()] = over.places[()]
+
+    def lay(below: dict[str, Any], above: dict[str, Any], path: KeyPath) -> dict[str, Any]:
+        result = dict(below)
+        for key, value in above.items():
+            here = (*path, key)
+            if value is None:
+                result.pop(key, None)
+            elif isinstance(value, dict) and isinstance(result.get(key), dict):
+                places[here] = over.places[here]
+                result[key] = lay(result[key], value, here)
+            else:
+                for old in [p for p in places if p[: len(here)] == here]:
+                    del places[old]
+                places.update({p: place for p, place in over.places.items() if p[: len(here)] == here})
+                result[key] = value
+        return result
+
+    return Document(lay(base.data, over.data, ()), places)
+
+
+def validate(model: type[Model], document: Document) -> Model:
+    """Check a document against its model.
+
+    Raises:
+        ConfigError: every mistake at once, each with its file, line and the path of the key.
+    """
+    try:
+        return model.model_validate(document.data)
+    except ValidationError as error:
+        raise ConfigError([_problem(model, document, details) for details in error.errors()]) from None
+
+
+def _problem(model: type[BaseModel], document: Document, details: ErrorDetails) -> Problem:
+    # pydantic puts the tag of a discriminated union into the path; the file has no such key
+    path: KeyPath = ()
+    data = document.data
+    for step in details["loc"]:
+        inside = (isinstance(data, dict) and step in data) or (isinstance(data, list) and isinstance(step, int))
+        if inside:
+            path, data = (*path, step), data[step]  # type: ignore[index]
+        elif step == details["loc"][-1]:
+            path = (*path, step)
+    message = _message(model, details)
+    if details["type"] == "missing":
+        problem = document.problem(path[:-1], message)
+        return Problem(problem.file, problem.line, problem.column, ".".join(map(str, path)), message)
+    return document.problem(path, message)
+
+
+def _message(model: type[BaseModel], details: ErrorDetails) -> str:
+    kind, value = details["type"], details.get("input")
+    if kind == "extra_forbidden":
+        return f"unknown key; {nearest(str(details['loc'][-1]), _fields_at(model, details['loc'][:-1]))}"
+    if kind == "missing":
+        return "is missing"
+    if kind == "value_error":
+        return str(details["ctx"]["error"])
+    shown = f"`{value}`" if isinstance(value, str | int | float | bool) else type(value).__name__
+    text = details["msg"].removeprefix("Input ")
+    return f"{text[0].lower()}{text[1:]}, but it is {shown}"
+
+
+def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> set[str]:
+    """Names of the fields of the model that the path leads to, found in the model's own JSON schema."""
+    schema = model.model_json_schema()
+    definitions = schema.get("$defs", {})
+
+    def resolve(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        found = []
+        for node in nodes:
+            if "$ref" in node:
+                found += resolve([definitions[node["$ref"].rpartition("/")[2]]])
+            elif "anyOf" in node or "oneOf" in node:
+                found += resolve(node.get("anyOf", []) + node.get("oneOf", []))
+            else:
+                found.append(node)
+        return found
+
+    nodes = resolve([schema])
+    for step in loc:
+        following = []
+        for node in nodes:
+            if isinstance(step, int):
+                following += [node["items"]] if "items" in node else []
+            elif step in node.get("properties", {}):
+                following.append(node["properties"][step])
+            elif isinstance(node.get("additionalProperties"), dict):
+                following.append(node["additionalProperties"])
+            elif "patternProperties" in node:
+                following += list(node["patternProperties"].values())
+        nodes = resolve(following) or nodes
+    return {name for node in nodes for name in node.get("properties", {})}

@@ -1,0 +1,168 @@
+"""Read YAML as plain data that remembers where each value stood.
+
+The language is a subset of YAML 1.2: mappings with string keys, sequences, and scalars of the core schema (so `no` is a
+string and `1e-4` a number). Tags and duplicate keys are refused; aliases and sizes are bounded.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from redistill.errors import ConfigError, Problem
+
+MAX_BYTES = 1_000_000
+MAX_VALUES = 50_000
+MAX_DEPTH = 50
+
+# YAML 1.2 core schema, section 10.3.2
+_NULL = re.compile(r"(~|null|Null|NULL|)")
+_BOOL = re.compile(r"(true|True|TRUE|false|False|FALSE)")
+_INT = re.compile(r"[-+]?[0-9]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+
+KeyPath = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A position in a file, counted from 1."""
+
+    file: str
+    line: int
+    column: int
+
+
+@dataclass
+class Document:
+    """Plain data with the place of every value, by its path of keys and indices."""
+
+    data: Any
+    places: dict[KeyPath, Place] = field(default_factory=dict)
+
+    def place(self, path: KeyPath) -> Place:
+        """The place of the value at `path`, or of the nearest value around it."""
+        while path and path not in self.places:
+            path = path[:-1]
+        return self.places[path]
+
+    def problem(self, path: KeyPath, message: str) -> Problem:
+        place = self.place(path)
+        return Problem(place.file, place.line, place.column, ".".join(map(str, path)), message)
+
+    def sub(self, *path: str | int) -> "Document":
+        """The part of the document under `path`, as a document of its own."""
+        data = self.data
+        for step in path:
+            data = data[step]
+        depth = len(path)
+        return Document(data, {p[depth:]: place for p, place in self.places.items() if p[:depth] == path})
+
+
+def load(file: Path, shown_as: str | None = None) -> Document:
+    """Parse one file.
+
+    Raises:
+        ConfigError: the file is missing, not UTF-8, too large, or not in the subset described above.
+    """
+    name = shown_as or str(file)
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise ConfigError([Problem(name, 1, 1, "", f"cannot be read: {error.strerror}")]) from None
+    if len(raw) > MAX_BYTES:
+        raise ConfigError([Problem(name, 1, 1, "", f"is larger than {MAX_BYTES} bytes")])
+    try:
+        text = raw.decode("utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except UnicodeDecodeError:
+        raise ConfigError([Problem(name, 1, 1, "", "is not UTF-8 text")]) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        raise ConfigError([Problem(name, line, column, "", f"is not valid YAML: {error.problem}")]) from None
+    except (yaml.YAMLError, RecursionError) as error:
+        first = str(error).splitlines()[0] if str(error) else "nested too deeply"
+        raise ConfigError([Problem(name, 1, 1, "", f"is not valid YAML: {first}")]) from None
+    if node is None:
+        return Document({}, {(): Place(name, 1, 1)})
+    return _Builder(name).build(node)
+
+
+class _Builder:
+    """Turns PyYAML's nodes into data; kept as a class because every step shares the file's name and the count."""
+
+    def __init__(self, name: str):
+        self.name, self.values = name, 0
+        self.document = Document(None)
+
+    def build(self, node: yaml.Node) -> Document:
+        self.document.data = self._value(node, ())
+        return self.document
+
+    def _refuse(self, node: yaml.Node, path: KeyPath, message: str) -> ConfigError:
+        mark = node.start_mark
+        key = ".".join(map(str, path))
+        return ConfigError([Problem(self.name, mark.line + 1, mark.column + 1, key, message)])
+
+    def _value(self, node: yaml.Node, path: KeyPath) -> Any:
+        self.values += 1
+        if self.values > MAX_VALUES:
+            raise self._refuse(node, path, f"holds more than {MAX_VALUES} values (aliases counted as often as used)")
+        if len(path) > MAX_DEPTH:
+            raise self._refuse(node, path, f"is nested deeper than {MAX_DEPTH} levels")
+        if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.rpartition(":")[2] in ("binary", "set", "omap", "pairs"):
+            raise self._refuse(node, path, f"the tag {node.tag} is not allowed: a config is plain data")
+        self.document.places[path] = Place(self.name, node.start_mark.line + 1, node.start_mark.column + 1)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self._value(child, (*path, i)) for i, child in enumerate(node.value)]
+        return _scalar(node)
+
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+        mapping: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise self._refuse(key_node, path, "a key must be a plain word")
+            key = str(key_node.value)
+            if key == "<<":
+                raise self._refuse(key_node, path, "merge keys are not allowed; use `extends`")
+            if key in mapping:
+                raise self._refuse(key_node, (*path, key), "stands twice in the same mapping")
+            mapping[key] = self._value(value_node, (*path, key))
+            # a mistake in a key or its value is looked for where the key stands
+            mark = key_node.start_mark
+            self.document.places[(*path, key)] = Place(self.name, mark.line + 1, mark.column + 1)
+        return mapping
+
+
+def _scalar(node: yaml.ScalarNode) -> Any:
+    text: str = node.value
+    if node.style is not None:
+        return text
+    if _NULL.fullmatch(text):
+        return None
+    if _BOOL.fullmatch(text):
+        return text.lower() == "true"
+    if _INT.fullmatch(text) and len(text) < 20:
+        return int(text)
+    if _FLOAT.fullmatch(text) and len(text) < 40:
+        return float(text)
+    return text
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint for an unknown name: the closest known one, or all of them when few."""
+    names = sorted(map(str, known))
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean `{close[0]}`?"
+    if not names:
+        return "there are none"
+    shown = ", ".join(f"`{n}`" for n in names[:12])
+    return f"known: {shown}{' ...' if len(names) > 12 else ''}"

@@ -1,0 +1,1 @@
+"""Sources, splits, tokens and batches."""

@@ -1,0 +1,1 @@
+"""One file a reader: a source's files to rows of an id, an input and a label."""

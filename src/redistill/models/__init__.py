@@ -1,0 +1,1 @@
+"""Loading, initialising and tapping models. One file an architecture, one a baseline."""

@@ -1,0 +1,91 @@
+"""Transformers of Hugging Face: built from their config, started from pretrained layers or from another run."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import AutoConfig, PreTrainedModel
+from transformers.models.auto.modeling_auto import AutoModelForSequenceClassification
+
+from redistill.errors import RedistillError
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+_LAYER = re.compile(r"(?<=\.layer\.)\d+(?=\.)")
+
+
+def start(folder: Path, layers: list[int] | None, task: dict[str, Any], seed: int) -> PreTrainedModel:
+    """A sequence classifier with the weights of `folder` and a head drawn from `seed`.
+
+    Args:
+        folder: a pretrained encoder or a run, as config.json and model.safetensors.
+        layers: layers taken, counted from 0, in this order; all of them if None.
+        task: type and labels; a regression, or a task without labels, has one output.
+
+    Raises:
+        RedistillError: the model has no such layer, or weights are missing.
+    """
+    config = AutoConfig.from_pretrained(folder)
+    taken = list(range(config.num_hidden_layers)) if layers is None else layers
+    if any(layer >= config.num_hidden_layers for layer in taken):
+        raise RedistillError(f"layers {layers}: the model has {config.num_hidden_layers}, counted from 0")
+    config.num_hidden_layers = len(taken)
+    _name_labels(config, task)
+    torch.manual_seed(seed)
+    model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
+    _load(model, load_file(folder / "model.safetensors"), taken)
+    return model
+
+
+def _name_labels(config: Any, task: dict[str, Any]) -> None:
+    if task["type"] == "classification":
+        config.id2label = dict(enumerate(task["labels"]))
+        config.label2id = {label: index for index, label in enumerate(task["labels"])}
+        config.problem_type = "single_label_classification"
+    else:
+        config.id2label, config.label2id = {0: "score"}, {"score": 0}
+        config.problem_type = "regression"
+
+
+def _load(model: PreTrainedModel, weights: dict[str, Tensor], taken: list[int]) -> None:
+    """Copy the encoder's weights, renumbering its layers; the head stays as it was drawn."""
+    prefix = f"{model.base_model_prefix}."
+    place = {layer: index for index, layer in enumerate(taken)}
+    renamed = {}
+    for name, tensor in weights.items():
+        layer = _LAYER.search(name)
+        if layer and int(layer.group()) not in place:
+            continue
+        inner = name.removeprefix(prefix)
+        renamed[_LAYER.sub(lambda m: str(place[int(m.group())]), inner)] = tensor
+    encoder = getattr(model, model.base_model_prefix)
+    own = encoder.state_dict()
+    missing = sorted(own.keys() - renamed.keys())
+    if missing:
+        raise RedistillError(f"the pretrained weights lack {missing[0]} and {len(missing) - 1} more")
+    encoder.load_state_dict({name: renamed[name] for name in own})
+
+
+def load_base(folder: Path) -> PreTrainedModel:
+    """A pretrained encoder or a run as it is, all layers; its head is of no use where there was none."""
+    return start(folder, None, {"type": "unlabelled", "labels": []}, seed=0)
+
+
+def load_run(folder: Path) -> PreTrainedModel:
+    """A run's model, with the head that it was trained with."""
+    config = AutoConfig.from_pretrained(folder)
+    model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    return model
+
+
+def save(model: nn.Module, tokenizer_from: Path, work: Path) -> None:
+    """Write what `AutoModelForSequenceClassification.from_pretrained` and `AutoTokenizer.from_pretrained` open."""
+    assert isinstance(model, PreTrainedModel)
+    model.save_pretrained(work)
+    for name in TOKENIZER_FILES:
+        if (tokenizer_from / name).is_file():
+            shutil.copyfile(tokenizer_from / name, work / name)

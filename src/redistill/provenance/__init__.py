@@ -1,0 +1,1 @@
+"""Keys, the store, manifests, records and audit."""

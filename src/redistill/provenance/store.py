@@ -1,0 +1,186 @@
+"""The store: a folder for each key, written beside, renamed into place, and finished by `done.json`.
+
+    store/<area>/<key>/            the thing, with manifest.json
+    store/<area>/<key>/done.json   the manifest's digest; written last, so a thing is there or it is not
+    store/records/<key>.json       how it came out: times, machine, environment
+    store/work/<key>/              scratch of the job that is making it; store/work/<key>.lock is held meanwhile
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from redistill.errors import IntegrityError, RedistillError
+from redistill.provenance.keys import canonical, sha256_text
+
+AREAS = ("data", "models", "outputs", "runs", "results")
+BROKEN = "Remove that folder and it will be made again, or pull it again."
+Manifest = dict[str, Any]
+
+
+def sha256_file(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_atomically(file: Path, text: str) -> None:
+    """Write beside, sync, rename: a reader sees the old text or the new one, never half."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    with beside.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    beside.replace(file)
+
+
+def pretty(value: Any) -> str:
+    """JSON for files that people read in git: sorted, indented, one final newline."""
+    return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def manifest_of(folder: Path, parts: dict[str, Any]) -> Manifest:
+    """Each file's digest and size, and the parts of the key. Holds no time and no machine."""
+    files = {}
+    for file in sorted(f for f in folder.rglob("*") if f.is_file()):
+        name = file.relative_to(folder).as_posix()
+        if name not in ("manifest.json", "done.json"):
+            files[name] = {"sha256": sha256_file(file), "size": file.stat().st_size}
+    return {"files": files, "key_parts": parts}
+
+
+def digest_of(manifest: Manifest) -> str:
+    return sha256_text(canonical(manifest))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    manifest: Manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    return manifest
+
+
+def problems(folder: Path, manifest: Manifest) -> list[IntegrityError]:
+    """What in a folder is not as its manifest says: changed, missing and unknown files."""
+    found = []
+    for name, entry in manifest["files"].items():
+        file = folder / name
+        actual = sha256_file(file) if file.is_file() else "missing"
+        if actual != entry["sha256"]:
+            found.append(IntegrityError(file, entry["sha256"], actual))
+    for file in sorted(f for f in folder.rglob("*") if f.is_file()):
+        name = file.relative_to(folder).as_posix()
+        if name not in manifest["files"] and name not in ("manifest.json", "done.json"):
+            found.append(IntegrityError(file, "no such file", sha256_file(file)))
+    return found
+
+
+def is_done(folder: Path) -> bool:
+    return (folder / "done.json").is_file()
+
+
+@contextmanager
+def locked(store: Path, key: str) -> Iterator[None]:
+    """Hold the key's lock; whoever comes second waits. The kernel frees it when its holder dies."""
+    lock = store / "work" / f"{key}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def finish(folder: Path) -> None:
+    """Write `done.json`: the digest of the manifest."""
+    write_atomically(folder / "done.json", canonical({"manifest": digest_of(read_manifest(folder))}) + "\n")
+
+
+def recovered(folder: Path) -> bool:
+    """Whether a folder that lacks only its `done.json` is whole; a broken one is removed, as it was never finished."""
+    if not folder.exists():
+        return False
+    if (folder / "manifest.json").is_file() and not problems(folder, read_manifest(folder)):
+        finish(folder)
+        return True
+    shutil.rmtree(folder)
+    return False
+
+
+def trust(root: Path, folder: Path) -> None:
+    """Make sure that a finished thing is what its manifest says, and its manifest what git says, before it is used.
+
+    A file is hashed once: what was found right is noted in store/work with each file's size and modification time.
+
+    Raises:
+        IntegrityError: names the first file that is not as it was made.
+    """
+    manifest = read_manifest(folder)
+    done = json.loads((folder / "done.json").read_text(encoding="utf-8"))["manifest"]
+    for expected in (done, published(root).get(folder.name, done)):
+        if digest_of(manifest) != expected:
+            raise IntegrityError(folder / "manifest.json", expected, digest_of(manifest), BROKEN)
+    if _noted(root, folder).is_file() and _noted(root, folder).read_text(encoding="utf-8") == _stamp(folder, manifest):
+        return
+    for problem in problems(folder, manifest):
+        raise IntegrityError(problem.file, problem.expected, problem.found, BROKEN)
+    _note(root, folder, manifest)
+
+
+def _noted(root: Path, folder: Path) -> Path:
+    return root / "store" / "work" / "verified" / folder.name
+
+
+def _note(root: Path, folder: Path, manifest: Manifest) -> None:
+    write_atomically(_noted(root, folder), _stamp(folder, manifest))
+
+
+def _stamp(folder: Path, manifest: Manifest) -> str:
+    stats = {name: (folder / name).stat() for name in manifest["files"] if (folder / name).is_file()}
+    return canonical([digest_of(manifest), {name: [s.st_size, s.st_mtime_ns] for name, s in stats.items()}])
+
+
+@cache
+def published(root: Path) -> dict[str, str]:
+    """Digests of manifests by key, as they stand in git under results/."""
+    digests: dict[str, str] = {}
+    for file in sorted((root / "results").glob("*/manifests.json")):
+        digests |= {key: entry["digest"] for key, entry in json.loads(file.read_text(encoding="utf-8")).items()}
+    return digests
+
+
+def put(root: Path, work: Path, folder: Path, parts: dict[str, Any]) -> Manifest:
+    """Turn a finished work folder into the thing itself.
+
+    Raises:
+        RedistillError: the thing exists and its bytes differ from what was made now.
+    """
+    manifest = manifest_of(work, parts)
+    if is_done(folder):
+        _same(folder, read_manifest(folder), manifest)
+        shutil.rmtree(work)
+        return manifest
+    write_atomically(work / "manifest.json", pretty(manifest))
+    for file in work.rglob("*"):
+        if file.is_file():
+            descriptor = os.open(file, os.O_RDONLY)
+            os.fsync(descriptor)
+            os.close(descriptor)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work.replace(folder)
+    _note(root, folder, manifest)
+    finish(folder)
+    return manifest
+
+
+def _same(folder: Path, old: Manifest, new: Manifest) -> None:
+    for name in sorted(old["files"].keys() | new["files"].keys()):
+        before, after = old["files"].get(name, {}).get("sha256"), new["files"].get(name, {}).get("sha256")
+        if before != after:
+            raise RedistillError(
+                f"{folder / name}: made again, it differs (SHA-256 {after}, before {before}). Nothing was overwritten; "
+                "if this machine's processor is of another kind, see runtime.portable"
+            )

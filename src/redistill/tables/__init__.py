@@ -1,0 +1,1 @@
+"""From metrics and predictions to tables: aggregation, statistics, rendering."""

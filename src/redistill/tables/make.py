@@ -1,0 +1,87 @@
+"""Make a table: aggregate its cells, test its declared differences, and write it in every format."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from redistill.errors import RedistillError
+from redistill.evaluation.evaluate import read_predictions
+from redistill.provenance.store import read_manifest
+from redistill.tables.render import WRITERS, Cell, Comparison, Row, Table
+from redistill.tables.statistics import BATCH_METRICS, holm, paired_bootstrap, summarise
+
+DRAWS = 10_000
+
+
+def make_table(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[str, Any]:
+    """Write `<name>.csv`, `.md`, `.tex` and `.json`.
+
+    `inputs` are the folders of the cells, by `experiment:task`. Runs are found beside them in the store, by the keys
+    that a cell's manifest names as its inputs.
+    """
+    rows = [_row(spec, config, inputs) for spec in config["rows"]]
+    columns = [(c["task"], c["title"], c["metric"]) for c in config["columns"]]
+    table = Table(config["name"], config["title"], columns, rows, _comparisons(config, inputs), _footer(config))
+    for suffix, write in WRITERS.items():
+        (work / f"{config['name']}.{suffix}").write_text(write(table), encoding="utf-8")
+    return {"rows": len(rows), "cells": len(inputs), "comparisons": len(table.comparisons)}
+
+
+def _runs(cell: Path) -> dict[str, str]:
+    runs: dict[str, str] = read_manifest(cell)["key_parts"]["inputs"]
+    return runs
+
+
+def _row(spec: dict[str, Any], config: dict[str, Any], inputs: dict[str, Path]) -> Row:
+    cells: dict[str, Cell | None] = {}
+    for column in config["columns"]:
+        folder = inputs.get(f"{spec['experiment']}:{column['task']}")
+        cells[column["task"]] = _cell(folder) if folder is not None else None
+    return Row(spec["experiment"], spec["label"], spec["notes"], cells)
+
+
+def _cell(folder: Path) -> Cell:
+    scores = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["dev"]
+    runs = _runs(folder)
+    summary = summarise([scores[role]["value"] for role in runs])
+    examples = {scores[role]["examples"] for role in runs}
+    if len(examples) != 1:
+        raise RedistillError(f"{folder}: its runs were evaluated on different numbers of examples: {sorted(examples)}")
+    return Cell(
+        summary.mean, summary.std, summary.n, summary.low, summary.high, examples.pop(), list(runs.values()), folder.name
+    )
+
+
+def _comparisons(config: dict[str, Any], inputs: dict[str, Path]) -> list[Comparison]:
+    metrics = {column["task"]: column["metric"] for column in config["columns"]}
+    tested = []
+    for comparison in config["comparisons"]:
+        for task in comparison["tasks"] or metrics:
+            ours, theirs = (inputs.get(f"{comparison[side]}:{task}") for side in ("row", "against"))
+            if ours is not None and theirs is not None:
+                (a, labels), (b, _) = _predictions(ours), _predictions(theirs)
+                difference = paired_bootstrap(a, b, labels, BATCH_METRICS[metrics[task]], draws=DRAWS)
+                tested.append((comparison["row"], comparison["against"], task, difference))
+    adjusted = holm([difference.p for *_, difference in tested])
+    return [Comparison(*what, p) for what, p in zip(tested, adjusted, strict=True)]
+
+
+def _predictions(cell: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions (seeds, n) of a cell's runs on dev, seeds in order, and the labels (n,)."""
+    runs = sorted(_runs(cell).items(), key=lambda item: int(item[0].split()[1]))
+    store = cell.parents[1]
+    read = [read_predictions(store / "runs" / key) for _, key in runs]
+    return np.stack([predictions for _, predictions in read]), read[0][0]
+
+
+def _footer(config: dict[str, Any]) -> list[str]:
+    seeds = sorted({tuple(row["seeds"]) for row in config["rows"]}, key=len)
+    sources = dict.fromkeys(column["source"] for column in config["columns"])
+    return [
+        f"Study: {config['study']}",
+        f"Data: {'; '.join(sources)}",
+        f"Seeds: {' or '.join(', '.join(map(str, s)) for s in seeds)}",
+        "Split: dev, only reported on; every choice was made without it",
+    ]

@@ -1,0 +1,72 @@
+# Data sets: fetched and verified, split, tokenised.
+
+
+rule fetch_data:
+    input:
+        inputs,
+    output:
+        "store/data/{key}/done.json",
+    log:
+        "store/work/logs/{key}.log",
+    benchmark:
+        "store/work/benchmarks/{key}.tsv"
+    wildcard_constraints:
+        key=keys("data"),
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=30,
+    params:
+        title=title,
+    message:
+        "Fetch data: {params.title}"
+    shell:
+        "{MAKE} {wildcards.key} > {log} 2>&1"
+
+
+
+rule prepare:
+    input:
+        inputs,
+    output:
+        "store/data/{key}/done.json",
+    log:
+        "store/work/logs/{key}.log",
+    benchmark:
+        "store/work/benchmarks/{key}.tsv"
+    wildcard_constraints:
+        key=keys("dataset"),
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        title=title,
+    message:
+        "Split: {params.title}"
+    shell:
+        "{MAKE} {wildcards.key} > {log} 2>&1"
+
+
+
+rule tokenise:
+    input:
+        inputs,
+    output:
+        "store/data/{key}/done.json",
+    log:
+        "store/work/logs/{key}.log",
+    benchmark:
+        "store/work/benchmarks/{key}.tsv"
+    wildcard_constraints:
+        key=keys("tokens"),
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        title=title,
+    message:
+        "Tokenise: {params.title}"
+    shell:
+        "{MAKE} {wildcards.key} > {log} 2>&1"

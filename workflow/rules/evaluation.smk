@@ -1,0 +1,24 @@
+# Metrics of each cell, from stored predictions.
+
+
+rule evaluate:
+    input:
+        inputs,
+    output:
+        "store/results/{key}/done.json",
+    log:
+        "store/work/logs/{key}.log",
+    benchmark:
+        "store/work/benchmarks/{key}.tsv"
+    wildcard_constraints:
+        key=keys("cell"),
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        title=title,
+    message:
+        "Evaluate: {params.title}"
+    shell:
+        "{MAKE} {wildcards.key} > {log} 2>&1"

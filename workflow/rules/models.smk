@@ -1,0 +1,24 @@
+# Pretrained models: fetched and verified.
+
+
+rule fetch_model:
+    input:
+        inputs,
+    output:
+        "store/models/{key}/done.json",
+    log:
+        "store/work/logs/{key}.log",
+    benchmark:
+        "store/work/benchmarks/{key}.tsv"
+    wildcard_constraints:
+        key=keys("model"),
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=60,
+    params:
+        title=title,
+    message:
+        "Fetch model: {params.title}"
+    shell:
+        "{MAKE} {wildcards.key} > {log} 2>&1"

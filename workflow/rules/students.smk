@@ -1,0 +1,48 @@
+# Students: fine-tuned or distilled; and baselines, the floor that they must clear.
+
+
+rule train_student:
+    input:
+        inputs,
+    output:
+        "store/runs/{key}/done.json",
+    log:
+        "store/work/logs/{key}.log",
+    benchmark:
+        "store/work/benchmarks/{key}.tsv"
+    wildcard_constraints:
+        key=keys("student"),
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=240,
+    params:
+        title=title,
+    message:
+        "Train student: {params.title}"
+    shell:
+        "{MAKE} {wildcards.key} > {log} 2>&1"
+
+
+
+rule fit_baseline:
+    input:
+        inputs,
+    output:
+        "store/runs/{key}/done.json",
+    log:
+        "store/work/logs/{key}.log",
+    benchmark:
+        "store/work/benchmarks/{key}.tsv"
+    wildcard_constraints:
+        key=keys("baseline"),
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        title=title,
+    message:
+        "Fit baseline: {params.title}"
+    shell:
+        "{MAKE} {wildcards.key} > {log} 2>&1"

@@ -1,0 +1,48 @@
+# Teachers: fine-tuned, and what they say stored for all their students.
+
+
+rule train_teacher:
+    input:
+        inputs,
+    output:
+        "store/runs/{key}/done.json",
+    log:
+        "store/work/logs/{key}.log",
+    benchmark:
+        "store/work/benchmarks/{key}.tsv"
+    wildcard_constraints:
+        key=keys("teacher"),
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=240,
+    params:
+        title=title,
+    message:
+        "Train teacher: {params.title}"
+    shell:
+        "{MAKE} {wildcards.key} > {log} 2>&1"
+
+
+
+rule store_outputs:
+    input:
+        inputs,
+    output:
+        "store/outputs/{key}/done.json",
+    log:
+        "store/work/logs/{key}.log",
+    benchmark:
+        "store/work/benchmarks/{key}.tsv"
+    wildcard_constraints:
+        key=keys("outputs"),
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=240,
+    params:
+        title=title,
+    message:
+        "Store teacher outputs: {params.title}"
+    shell:
+        "{MAKE} {wildcards.key} > {log} 2>&1"
