@@ -15,7 +15,6 @@ setup: ## make or mend .venv; quick when nothing changed (PYTHON=... picks the i
 
 reproduce: setup ## make every table of a study anew where it is missing (STUDY=name, CORES=n)
 	.venv/bin/snakemake --cores $(CORES) $(if $(STUDY),--config study=$(STUDY))
-	.venv/bin/redistill publish $(STUDY)
 
 test: setup ## run the tests
 	.venv/bin/python -m pytest

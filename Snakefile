@@ -3,9 +3,8 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(workflow.basedir) / "src"))
-
 from redistill.errors import RedistillError
+from redistill.jobs import to_publish
 from redistill.plan import make_plan, write_specifications
 
 STUDY = config.get("study", "embedded")
@@ -35,3 +34,4 @@ localrules:
 rule all:
     input:
         ancient(done(PLAN.target)),
+        published_again(),

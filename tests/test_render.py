@@ -130,9 +130,7 @@ kd,KD,tweets,pearson,,,0,,,0,
 
 def test_json_holds_the_raw_scale_to_six_decimals() -> None:
     precise = replace(MANY, mean=0.81234567, low=-1e-9)
-    content = json.loads(
-        to_json(replace(table(), rows=[Row("kd", "KD", {}, {"movie": precise})], comparisons=()))
-    )
+    content = json.loads(to_json(replace(table(), rows=[Row("kd", "KD", {}, {"movie": precise})], comparisons=())))
     assert content["rows"][0]["cells"] == {
         "movie": {
             "mean": 0.812346,
@@ -146,9 +144,7 @@ def test_json_holds_the_raw_scale_to_six_decimals() -> None:
         },
         "tweets": None,
     }
-    assert "-0.0" not in to_json(
-        replace(table(), rows=[Row("kd", "KD", {}, {"movie": precise})], comparisons=())
-    )
+    assert "-0.0" not in to_json(replace(table(), rows=[Row("kd", "KD", {}, {"movie": precise})], comparisons=()))
     found = json.loads(to_json(table()))
     assert found["footer"] == list(FOOTER)
     assert found["comparisons"][0]["adjusted_p"] == 0.0123
@@ -275,9 +271,7 @@ def test_json_gives_back_every_label(label: str, note: str) -> None:
 @given(labels, labels)
 def test_a_markdown_reader_sees_every_label_as_it_was(label: str, note: str) -> None:
     markdown_it = pytest.importorskip("markdown_it")
-    tokens = (
-        markdown_it.MarkdownIt("commonmark").enable("table").parse(to_markdown(table(label, {"start": note})))
-    )
+    tokens = markdown_it.MarkdownIt("commonmark").enable("table").parse(to_markdown(table(label, {"start": note})))
     assert sum(token.type == "table_open" for token in tokens) == 2
     inline = [token for token in tokens if token.type == "inline"]
     cells = [

@@ -197,9 +197,7 @@ def test_a_row_does_not_differ_from_itself(name: str, seeds: int) -> None:
 def test_the_same_predictions_from_every_seed_tie_in_every_draw(seeds_b: int) -> None:
     labels = np.arange(30) % 2
     one = np.where(np.arange(30) < 20, labels, 1 - labels)
-    found = paired_bootstrap(
-        np.tile(one, (5, 1)), np.tile(one, (seeds_b, 1)), labels, BATCH_METRICS["accuracy"]
-    )
+    found = paired_bootstrap(np.tile(one, (5, 1)), np.tile(one, (seeds_b, 1)), labels, BATCH_METRICS["accuracy"])
     assert (found.difference, found.low, found.high, found.p) == (0.0, 0.0, 0.0, 1.0)
 
 
@@ -245,8 +243,7 @@ def test_seeds_that_disagree_widen_the_interval() -> None:
     unsteady[0] = 0
     unsteady[1] = np.arange(200) % 2
     calm, wild = (
-        paired_bootstrap(rows, base, labels, BATCH_METRICS["accuracy"], draws=1000)
-        for rows in (steady, unsteady)
+        paired_bootstrap(rows, base, labels, BATCH_METRICS["accuracy"], draws=1000) for rows in (steady, unsteady)
     )
     assert calm.difference == wild.difference == 0
     assert wild.smallest_detectable > calm.smallest_detectable == 0
@@ -259,9 +256,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     for _ in range(200):
         labels = rng.integers(0, 2, 80)
         a, b = noisy_classes(rng, labels, 0.8, 12), noisy_classes(rng, labels, 0.7, 12)
-        found = paired_bootstrap(
-            a, b, labels, BATCH_METRICS["accuracy"], draws=300, seed=int(rng.integers(2**32))
-        )
+        found = paired_bootstrap(a, b, labels, BATCH_METRICS["accuracy"], draws=300, seed=int(rng.integers(2**32)))
         covered += found.low <= 0.1 <= found.high
     assert 180 <= covered <= 200
 
@@ -276,9 +271,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
         (np.full((1, 3), np.nan), np.zeros((1, 3)), np.zeros(3), "a holds values that are not finite"),
     ],
 )
-def test_bootstrap_refuses_what_does_not_fit(
-    a: np.ndarray, b: np.ndarray, labels: np.ndarray, message: str
-) -> None:
+def test_bootstrap_refuses_what_does_not_fit(a: np.ndarray, b: np.ndarray, labels: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         paired_bootstrap(a, b, labels, BATCH_METRICS["accuracy"], draws=10)
 

@@ -17,7 +17,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Reproducible knowledge-distillation studies. A study is configs/studies/NAME.yaml; `embedded` is the default.",
+    help="Reproducible distillation studies. A study is configs/studies/NAME.yaml; `embedded` is the default.",
 )
 
 DEFAULT_STUDY = "embedded"

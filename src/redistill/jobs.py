@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from redistill import environment
 from redistill.errors import RedistillError
 from redistill.plan import Node, Plan, read_specification, write_specifications
 from redistill.provenance import record, store
+from redistill.tables.publish import differences
 from redistill.tables.publish import publish as copy_out
-from redistill.training import environment
 
 # kind -> the function that makes it: (config, input folders, work folder) -> what to note in the record
 STAGES = {
@@ -95,3 +96,9 @@ def publish(plan: Plan) -> list[Path]:
     folder = plan.target.folder(plan.root)
     store.trust(plan.root, folder)
     return copy_out(plan.root, plan.target.title, folder)
+
+
+def to_publish(plan: Plan) -> bool:
+    """Whether the study is finished and results/ shows another: an edited cell, or a value that was changed back."""
+    folder = plan.target.folder(plan.root)
+    return store.is_done(folder) and bool(differences(plan.root, plan.target.title, folder))

@@ -171,10 +171,12 @@ class _Planner:
     def dataset(self, name: str) -> Node:
         task = self.checked.tasks[name]
         if task.pool is not None:
-            config = {"type": task.type, "input": task.input, "pool": list(task.pool.splits)}
-            return self._add("dataset", name, config, {t: self.dataset(t).key for t in task.pool.tasks})
-        assert task.reader and task.source and task.splits
-        config = {
+            pooled = {"type": task.type, "input": task.input, "pool": list(task.pool.splits)}
+            return self._add("dataset", name, pooled, {t: self.dataset(t).key for t in task.pool.tasks})
+        assert task.reader
+        assert task.source
+        assert task.splits
+        config: dict[str, Any] = {
             "type": task.type, "input": task.input, "labels": task.labels, "reader": task.reader,
             "options": registry.with_defaults("reader", task.reader, task.options),
             "splits": task.splits.model_dump(), "split_seed": task.split_seed,
@@ -212,7 +214,7 @@ class _Planner:
             **common,
             "student": self._student(student),
             "stages": [self._stage(stage) for stage in experiment.stages],
-            "evaluation": {**experiment.evaluation.model_dump(), "metric": task.metric},
+            "evaluation": self._evaluation(experiment, task),
         }
         inputs = {"dataset": self.dataset(task_name).key}
         if student.start is not None:
@@ -232,7 +234,8 @@ class _Planner:
 
     def _tokenizer(self, experiment: schema.Experiment) -> str:
         """The pretrained model whose tokenizer a text student uses: where its weights come from in the end."""
-        assert experiment.student is not None and experiment.student.start is not None
+        assert experiment.student is not None
+        assert experiment.student.start is not None
         start = experiment.student.start
         if start.source is not None:
             return start.source
@@ -247,6 +250,12 @@ class _Planner:
         if student.start is not None:
             config["layers"] = student.start.layers
         return config
+
+    @staticmethod
+    def _evaluation(experiment: schema.Experiment, task: schema.Task) -> dict[str, Any]:
+        """The metric matters to a run only where it chooses a checkpoint."""
+        chooses = experiment.evaluation.checkpoint == "best"
+        return {**experiment.evaluation.model_dump(), **({"metric": task.metric} if chooses else {})}
 
     @staticmethod
     def _stage(stage: schema.Stage) -> dict[str, Any]:
@@ -274,18 +283,18 @@ class _Planner:
         inputs = {}
         if asked["teacher_hidden"]:
             inputs["teacher"] = node.key
-        if asked["teacher_logits"]:
-            inputs["outputs"] = self._outputs(node, task_name, sorted(asked["teacher_logits"])).key
+        for split in sorted(asked["teacher_logits"]):
+            inputs[f"outputs {split}"] = self._outputs(node, split).key
         return inputs
 
-    def _outputs(self, teacher: Node, task_name: str, splits: list[str]) -> Node:
+    def _outputs(self, teacher: Node, split: str) -> Node:
         inputs = {"teacher": teacher.key}
         inputs |= {role: key for role, key in teacher.inputs.items() if role in ("dataset", "tokens")}
         task = teacher.config["task"]
-        config = {"splits": splits, "runtime": self.runtime, "task": task}
+        config = {"split": split, "runtime": self.runtime, "task": task}
         components = list(_components({"student": teacher.config["student"]}))
         packages = ("transformers",) if task["input"] == "text" else ()
-        return self._add("outputs", f"{teacher.title} · {', '.join(splits)}", config, inputs, components, packages)
+        return self._add("outputs", f"{teacher.title} · {split}", config, inputs, components, packages)
 
     # --- results -----------------------------------------------------------------------------------------------------
 
@@ -333,7 +342,7 @@ class _Planner:
         }  # fmt: skip
 
 
-# --- what a job is told ------------------------------------------------------------------------------------------------
+# --- what a job is told ----------------------------------------------------------------------------------------------
 
 
 def specification(root: Path, key: str) -> Path:

@@ -20,7 +20,7 @@ PACKAGES = {
     "reader": "redistill.data.readers",
 }
 _ROOT = Path(__file__).parent
-_TYPES: dict[str, type | tuple[type, ...]] = {
+_TYPES: dict[str, Any] = {
     "float": (int, float),
     "int": int,
     "bool": bool,
@@ -94,7 +94,9 @@ def mistyped(annotation: str, value: Any) -> bool:
     if not isinstance(value, expected):
         return True
     inner = {"list[int]": int, "list[str]": str}.get(annotation)
-    return inner is not None and any(isinstance(v, bool) or not isinstance(v, inner) for v in value)
+    if inner is None:
+        return False
+    return any(isinstance(v, bool) or not isinstance(v, inner) for v in list(value))
 
 
 def with_defaults(kind: str, name: str, settings: dict[str, Any]) -> dict[str, Any]:

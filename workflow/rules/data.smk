@@ -12,17 +12,19 @@ rule fetch_data:
         "store/work/benchmarks/{key}.tsv"
     wildcard_constraints:
         key=keys("data"),
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=500,
         runtime=30,
     params:
+        make=MAKE,
         title=title,
     message:
         "Fetch data: {params.title}"
     shell:
-        "{MAKE} {wildcards.key} > {log} 2>&1"
-
+        "{params.make} {wildcards.key} > {log} 2>&1"
 
 
 rule prepare:
@@ -36,17 +38,19 @@ rule prepare:
         "store/work/benchmarks/{key}.tsv"
     wildcard_constraints:
         key=keys("dataset"),
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
     params:
+        make=MAKE,
         title=title,
     message:
         "Split: {params.title}"
     shell:
-        "{MAKE} {wildcards.key} > {log} 2>&1"
-
+        "{params.make} {wildcards.key} > {log} 2>&1"
 
 
 rule tokenise:
@@ -60,13 +64,16 @@ rule tokenise:
         "store/work/benchmarks/{key}.tsv"
     wildcard_constraints:
         key=keys("tokens"),
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
     params:
+        make=MAKE,
         title=title,
     message:
         "Tokenise: {params.title}"
     shell:
-        "{MAKE} {wildcards.key} > {log} 2>&1"
+        "{params.make} {wildcards.key} > {log} 2>&1"

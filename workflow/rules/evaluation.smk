@@ -12,13 +12,16 @@ rule evaluate:
         "store/work/benchmarks/{key}.tsv"
     wildcard_constraints:
         key=keys("cell"),
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
     params:
+        make=MAKE,
         title=title,
     message:
         "Evaluate: {params.title}"
     shell:
-        "{MAKE} {wildcards.key} > {log} 2>&1"
+        "{params.make} {wildcards.key} > {log} 2>&1"

@@ -12,13 +12,16 @@ rule fetch_model:
         "store/work/benchmarks/{key}.tsv"
     wildcard_constraints:
         key=keys("model"),
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=500,
         runtime=60,
     params:
+        make=MAKE,
         title=title,
     message:
         "Fetch model: {params.title}"
     shell:
-        "{MAKE} {wildcards.key} > {log} 2>&1"
+        "{params.make} {wildcards.key} > {log} 2>&1"

@@ -17,5 +17,10 @@ def inputs(wildcards):
     return [ancient(done(PLAN.nodes[key])) for key in PLAN.nodes[wildcards.key].inputs.values()]
 
 
+def published_again():
+    """What to ask for when the study is made and results/ shows another."""
+    return f"store/work/published/{PLAN.target.key}" if to_publish(PLAN) else []
+
+
 def title(wildcards):
     return PLAN.nodes[wildcards.key].title

@@ -12,17 +12,19 @@ rule train_student:
         "store/work/benchmarks/{key}.tsv"
     wildcard_constraints:
         key=keys("student"),
-    threads: 1
+    conda:
+        "../../envs/environment.yaml"
+    threads: PLAN.checked.study.runtime.threads
     resources:
         mem_mb=3000,
         runtime=240,
     params:
+        make=MAKE,
         title=title,
     message:
         "Train student: {params.title}"
     shell:
-        "{MAKE} {wildcards.key} > {log} 2>&1"
-
+        "{params.make} {wildcards.key} > {log} 2>&1"
 
 
 rule fit_baseline:
@@ -36,13 +38,16 @@ rule fit_baseline:
         "store/work/benchmarks/{key}.tsv"
     wildcard_constraints:
         key=keys("baseline"),
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
     params:
+        make=MAKE,
         title=title,
     message:
         "Fit baseline: {params.title}"
     shell:
-        "{MAKE} {wildcards.key} > {log} 2>&1"
+        "{params.make} {wildcards.key} > {log} 2>&1"

@@ -12,17 +12,19 @@ rule make_table:
         "store/work/benchmarks/{key}.tsv"
     wildcard_constraints:
         key=keys("table"),
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=20,
     params:
+        make=MAKE,
         title=title,
     message:
         "Make table: {params.title}"
     shell:
-        "{MAKE} {wildcards.key} > {log} 2>&1"
-
+        "{params.make} {wildcards.key} > {log} 2>&1"
 
 
 rule publish:
@@ -36,13 +38,38 @@ rule publish:
         "store/work/benchmarks/{key}.tsv"
     wildcard_constraints:
         key=keys("study"),
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=500,
         runtime=10,
     params:
+        make=MAKE,
         title=title,
     message:
         "Publish: {params.title}"
     shell:
-        "{MAKE} {wildcards.key} > {log} 2>&1"
+        "{params.make} {wildcards.key} > {log} 2>&1"
+
+
+rule publish_again:
+    input:
+        ancient(done(PLAN.target)),
+    output:
+        temp(touch("store/work/published/{key}")),
+    log:
+        "store/work/logs/published-{key}.log",
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        publish=f"exec {sys.executable} -m redistill publish",
+        study=STUDY,
+    message:
+        "Put results/{params.study} right"
+    shell:
+        "{params.publish} {params.study} > {log} 2>&1"

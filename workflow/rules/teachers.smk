@@ -12,17 +12,19 @@ rule train_teacher:
         "store/work/benchmarks/{key}.tsv"
     wildcard_constraints:
         key=keys("teacher"),
-    threads: 1
+    conda:
+        "../../envs/environment.yaml"
+    threads: PLAN.checked.study.runtime.threads
     resources:
         mem_mb=3000,
         runtime=240,
     params:
+        make=MAKE,
         title=title,
     message:
         "Train teacher: {params.title}"
     shell:
-        "{MAKE} {wildcards.key} > {log} 2>&1"
-
+        "{params.make} {wildcards.key} > {log} 2>&1"
 
 
 rule store_outputs:
@@ -36,13 +38,16 @@ rule store_outputs:
         "store/work/benchmarks/{key}.tsv"
     wildcard_constraints:
         key=keys("outputs"),
-    threads: 1
+    conda:
+        "../../envs/environment.yaml"
+    threads: PLAN.checked.study.runtime.threads
     resources:
         mem_mb=3000,
         runtime=240,
     params:
+        make=MAKE,
         title=title,
     message:
         "Store teacher outputs: {params.title}"
     shell:
-        "{MAKE} {wildcards.key} > {log} 2>&1"
+        "{params.make} {wildcards.key} > {log} 2>&1"

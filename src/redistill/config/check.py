@@ -44,6 +44,7 @@ class _Checker:
     def __init__(self, root: Path, name: str):
         self.root, self.name = root, name
         self.problems: list[Problem] = []
+        self.broken: set[str] = set()  # sources that are wrong themselves; said once
         self.documents: dict[tuple[str, str], Document] = {}
         self.checked: Checked
         self.visiting: list[tuple[str, str]] = []
@@ -52,10 +53,21 @@ class _Checker:
         sources = compose.load(self.root / "configs" / "sources.yaml", "configs/sources.yaml")
         if not isinstance(sources.data, dict):
             raise ConfigError([sources.problem((), "must be a mapping of names to sources")])
-        models = {n: compose.validate(schema.Source, sources.sub(n)) for n in sources.data}
-        document = compose.read(self.root, "studies", self.name)
-        study = compose.validate(schema.Study, document)
+        models: dict[str, schema.Source] = {}
+        for name in sources.data:
+            try:
+                models[name] = compose.validate(schema.Source, sources.sub(name), name)
+            except ConfigError as error:
+                self.problems.extend(error.problems)
+                self.broken.add(name)
+        try:
+            document = compose.read(self.root, "studies", self.name)
+            study = compose.validate(schema.Study, document)
+        except ConfigError as error:
+            raise ConfigError([*self.problems, *error.problems]) from None
         self.checked = Checked(self.name, study, models)
+        if study.runtime.portable and study.runtime.device != "cpu":
+            self._say(document, ("runtime", "portable"), "holds on CPUs alone; set it to false for `cuda`")
         for table_name, table in study.tables.items():
             self._table(document, ("tables", table_name), table)
         if self.problems:
@@ -88,12 +100,17 @@ class _Checker:
     def _check_task(self, document: Document, task: schema.Task) -> None:
         if task.pool is not None:
             for i, name in enumerate(task.pool.tasks):
-                self._task(name, document, ("pool", "tasks", i))
+                pooled = self._task(name, document, ("pool", "tasks", i))
+                if pooled is not None and pooled.pool is not None:
+                    self._say(document, ("pool", "tasks", i), f"`{name}` is a pool itself; name the tasks in it")
+            if "dev" in task.pool.splits:
+                here: KeyPath = ("pool", "splits", task.pool.splits.index("dev"))
+                self._say(document, here, "`dev` is only reported on, never trained on")
             return
         for key in ("source", "reader", "splits"):
             if getattr(task, key) is None:
                 self._say(document, (), f"`{key}` is missing (or `pool`, to take other tasks' inputs)")
-        if task.source is not None and task.source not in self.checked.sources:
+        if task.source is not None and task.source not in {*self.checked.sources, *self.broken}:
             self._say(document, ("source",), f"no source `{task.source}`; {nearest(task.source, self.checked.sources)}")
         if task.reader is not None:
             self._component(document, "reader", task.reader, ("reader",), task.options, ("options",))
@@ -124,8 +141,10 @@ class _Checker:
         return signature
 
     def _table(self, document: Document, path: KeyPath, table: schema.Table) -> None:
-        for i, task in enumerate(table.tasks):
-            self._task(task, document, (*path, "tasks", i))
+        for i, name in enumerate(table.tasks):
+            column = self._task(name, document, (*path, "tasks", i))
+            if column is not None and column.type == "unlabelled":
+                self._say(document, (*path, "tasks", i), f"`{name}` has no labels, so no metric and no column")
         self._unique(document, (*path, "tasks"), table.tasks)
         self._unique(document, (*path, "seeds"), table.seeds)
         names = [row.experiment for row in table.rows]
@@ -143,6 +162,11 @@ class _Checker:
                 if getattr(comparison, key) not in names:
                     wrong = getattr(comparison, key)
                     self._say(document, (*here, key), f"the table has no row `{wrong}`; {nearest(wrong, names)}")
+                    continue
+                columns = next(row.tasks for row in table.rows if row.experiment == getattr(comparison, key))
+                for j, task in enumerate(comparison.tasks or []):
+                    if columns is not None and task not in columns:
+                        self._say(document, (*here, "tasks", j), f"row `{getattr(comparison, key)}` has no `{task}`")
 
     def _columns(self, document: Document, path: KeyPath, tasks: list[str] | None, table: schema.Table) -> None:
         for i, task in enumerate(tasks or []):
@@ -184,8 +208,8 @@ class _Checker:
         self._student(document, experiment.student, task, task_name)
         if experiment.teacher is not None:
             self._teacher(document, experiment.teacher, task_name)
-        if experiment.evaluation.checkpoint == "best" and task.metric is None:
-            self._say(document, ("evaluation", "checkpoint"), f"task `{task_name}` has no metric to choose `best` by")
+        if experiment.evaluation.checkpoint == "best" and (task.splits is None or not task.splits.select):
+            self._say(document, ("evaluation", "checkpoint"), f"task `{task_name}` has no `select` to choose `best` on")
         for i, stage in enumerate(experiment.stages):
             self._stage(document, ("stages", i), experiment, stage, task, task_name)
 
@@ -195,8 +219,8 @@ class _Checker:
         if task.input == "image":
             if student.architecture is None:
                 self._say(document, here, "an image task needs `architecture`")
-            elif student.start is not None and student.start.source is not None:
-                self._say(document, (*here, "start", "source"), "an image model has no pretrained start yet")
+            elif student.start is not None:
+                self._say(document, (*here, "start"), "a registered architecture starts at random")
         elif start is None:
             self._say(document, here, "a text student needs a `start`: a pretrained `source`, or an `experiment`")
         if student.architecture is not None:
@@ -212,11 +236,14 @@ class _Checker:
             other = start.task or task_name
             if start.task is not None:
                 self._task(start.task, document, (*here, "start", "task"))
-            self._experiment(start.experiment, other, document, (*here, "start", "experiment"))
+            found = self._experiment(start.experiment, other, document, (*here, "start", "experiment"))
+            if found is not None and found.baseline is not None:
+                self._say(document, (*here, "start", "experiment"),
+                          f"`{start.experiment}` is a baseline: it has no weights to start from")  # fmt: skip
 
     def _model_source(self, document: Document, path: KeyPath, name: str) -> None:
         models = [n for n, source in self.checked.sources.items() if source.kind == "model"]
-        if name not in models:
+        if name not in models and name not in self.broken:
             self._say(document, path, f"no pretrained model `{name}` in configs/sources.yaml; {nearest(name, models)}")
 
     def _teacher(self, document: Document, teacher: schema.Teacher, task_name: str) -> None:

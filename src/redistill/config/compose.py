@@ -1,5 +1,6 @@
 """Find configuration files by name, merge what they extend, and validate them with the place of every mistake."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,7 +34,7 @@ def read(root: Path, folder: str, name: str, referrer: Problem | None = None) ->
     `referrer` is where the name was written; its message is replaced when the file does not exist.
     """
     if name not in known(root, folder):
-        what = folder.rstrip("s")
+        what = {"studies": "study"}.get(folder, folder.removesuffix("s"))
         message = f"there is no {what} `{name}`; {nearest(name, known(root, folder))}"
         place = referrer or Problem(f"configs/{folder}", 1, 1, "", "")
         raise ConfigError([Problem(place.file, place.line, place.column, place.key, message)])
@@ -48,8 +49,12 @@ def _extended(root: Path, file: Path, seen: tuple[Path, ...]) -> Document:
         return document
     base_name = document.data.pop("extends")
     configs = (root / "configs").resolve()
-    base = (file.parent / f"{base_name}.yaml").resolve()
-    if not isinstance(base_name, str) or not base.is_relative_to(configs) or not base.is_file():
+    try:
+        base = (file.parent / f"{base_name}.yaml").resolve()
+        found = isinstance(base_name, str) and base.is_relative_to(configs) and base.is_file()
+    except (OSError, ValueError):  # a name that no file system takes
+        found = False
+    if not found:
         raise ConfigError([document.problem(("extends",), f"`{base_name}` is no file beside this one, below configs/")])
     if base in (*seen, file.resolve()):
         raise ConfigError([document.problem(("extends",), "goes round in a circle")])
@@ -80,7 +85,7 @@ def merge(base: Document, over: Document) -> Document:
     return Document(lay(base.data, over.data, ()), places)
 
 
-def validate(model: type[Model], document: Document) -> Model:
+def validate(model: type[Model], document: Document, prefix: str = "") -> Model:
     """Check a document against its model.
 
     Raises:
@@ -89,7 +94,8 @@ def validate(model: type[Model], document: Document) -> Model:
     try:
         return model.model_validate(document.data)
     except ValidationError as error:
-        raise ConfigError([_problem(model, document, details) for details in error.errors()]) from None
+        problems = [_problem(model, document, details) for details in error.errors()]
+        raise ConfigError([replace(p, key=f"{prefix}.{p.key}".strip(".")) for p in problems]) from None
 
 
 def _problem(model: type[BaseModel], document: Document, details: ErrorDetails) -> Problem:

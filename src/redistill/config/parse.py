@@ -5,6 +5,7 @@ string and `1e-4` a number). Tags and duplicate keys are refused; aliases and si
 """
 
 import difflib
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -78,19 +79,30 @@ def load(file: Path, shown_as: str | None = None) -> Document:
         raise ConfigError([Problem(name, 1, 1, "", f"is larger than {MAX_BYTES} bytes")])
     try:
         text = raw.decode("utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=_Loader)
     except UnicodeDecodeError:
         raise ConfigError([Problem(name, 1, 1, "", "is not UTF-8 text")]) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         raise ConfigError([Problem(name, line, column, "", f"is not valid YAML: {error.problem}")]) from None
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
         first = str(error).splitlines()[0] if str(error) else "nested too deeply"
         raise ConfigError([Problem(name, 1, 1, "", f"is not valid YAML: {first}")]) from None
     if node is None:
         return Document({}, {(): Place(name, 1, 1)})
     return _Builder(name).build(node)
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's parser, told to refuse what a node no longer shows: a tag that was written out."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()
+        if getattr(event, "tag", None) is not None:
+            problem = f"the tag {event.tag} is not allowed: a config is plain data"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+        return super().compose_node(parent, index)
 
 
 class _Builder:
@@ -115,14 +127,18 @@ class _Builder:
             raise self._refuse(node, path, f"holds more than {MAX_VALUES} values (aliases counted as often as used)")
         if len(path) > MAX_DEPTH:
             raise self._refuse(node, path, f"is nested deeper than {MAX_DEPTH} levels")
-        if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.rpartition(":")[2] in ("binary", "set", "omap", "pairs"):
-            raise self._refuse(node, path, f"the tag {node.tag} is not allowed: a config is plain data")
         self.document.places[path] = Place(self.name, node.start_mark.line + 1, node.start_mark.column + 1)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self._value(child, (*path, i)) for i, child in enumerate(node.value)]
-        return _scalar(node)
+        assert isinstance(node, yaml.ScalarNode)
+        value = _scalar(node)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise self._refuse(node, path, f"`{node.value}` is larger than a number can be")
+        if isinstance(value, str) and not _encodable(value):
+            raise self._refuse(node, path, "holds half a surrogate pair, which is no text")
+        return value
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
@@ -130,6 +146,8 @@ class _Builder:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise self._refuse(key_node, path, "a key must be a plain word")
             key = str(key_node.value)
+            if not _encodable(key):
+                raise self._refuse(key_node, path, "holds half a surrogate pair, which is no text")
             if key == "<<":
                 raise self._refuse(key_node, path, "merge keys are not allowed; use `extends`")
             if key in mapping:
@@ -139,6 +157,10 @@ class _Builder:
             mark = key_node.start_mark
             self.document.places[(*path, key)] = Place(self.name, mark.line + 1, mark.column + 1)
         return mapping
+
+
+def _encodable(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _scalar(node: yaml.ScalarNode) -> Any:

@@ -63,7 +63,7 @@ class Pool(Strict):
 
 
 class Splits(Strict):
-    """How many examples go where; drawn without overlap. A class task draws each split with the labels' own proportions."""
+    """How many examples go where, without overlap. With classes, each split has the classes' own proportions."""
 
     train: NonNegativeInt = Field(description="Labelled examples to train on")
     select: NonNegativeInt = Field(description="Labelled examples that serve every choice")
@@ -109,7 +109,7 @@ class Start(Strict):
     """Where a student's weights come from."""
 
     source: Name | None = Field(None, description="Pretrained model")
-    experiment: Name | None = Field(None, description="Experiment whose run is continued; its head is made anew")
+    experiment: Name | None = Field(None, description="Experiment whose run is continued, with a new head")
     task: Name | None = Field(None, description="Task of that run, when it is another one")
     seed: Seed = Field(0, description="Seed of that run")
     layers: list[NonNegativeInt] | None = Field(None, description="Layers taken, counted from 0; all if not given")
@@ -186,7 +186,7 @@ class Experiment(Strict):
 
 
 class Runtime(Strict):
-    """Constants of a study. They are part of every key: a machine never chooses them."""
+    """Constants of a study, part of the keys of its runs and teacher outputs: a machine never chooses them."""
 
     precision: Literal["float32"] = Field("float32", description="Type of weights and arithmetic")
     device: Literal["cpu", "cuda"] = Field("cpu", description="Where models run")
@@ -199,7 +199,7 @@ class Row(Strict):
 
     experiment: Name = Field(description="The recipe")
     tasks: list[Name] | None = Field(None, description="Only these columns; all if not given")
-    seeds: list[Seed] | None = Field(None, description="Other seeds than the table's")
+    seeds: list[Seed] | None = Field(None, min_length=1, description="Other seeds than the table's")
 
 
 class Comparison(Strict):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def _texts(folder: Path, split: str) -> list[np.ndarray]:
     """Token ids of each text: views into one memory-mapped array."""
     flat = np.load(folder / f"{split}.tokens.npy", mmap_mode="r")
     starts = np.load(folder / f"{split}.starts.npy")
-    return [flat[begin:end] for begin, end in zip(starts[:-1], starts[1:], strict=True)]
+    return [flat[begin:end] for begin, end in pairwise(starts)]
 
 
 def shuffled_batches(lengths: np.ndarray, size: int, generator: np.random.Generator) -> Iterator[np.ndarray]:

@@ -7,7 +7,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from importlib.metadata import distribution
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -42,11 +42,14 @@ def fetch(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[s
 def _verify(file: Path, name: str, expected: str) -> None:
     found = sha256_file(file)
     if found != expected:
-        raise IntegrityError(name, expected, found, "The file is not the one that configs/sources.yaml pins; nothing was used.")
+        raise IntegrityError(name, expected, found, "configs/sources.yaml pins another file; nothing was used.")
 
 
 def _installed(origin: dict[str, Any]) -> Path:
-    file = Path(str(distribution(origin["package"]).locate_file(origin["file"])))
+    try:
+        file = Path(str(distribution(origin["package"]).locate_file(origin["file"])))
+    except PackageNotFoundError:
+        raise RedistillError(f"{origin['package']} is not installed; run `make setup` again") from None
     if not file.is_file():
         raise RedistillError(f"{origin['package']} as installed has no file {origin['file']}; run `make setup` again")
     return file
@@ -106,7 +109,7 @@ def _unpack(archive: Path, folder: str, files: dict[str, str], work: Path) -> No
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as opened:
             for name in files:
-                member = f"{folder}/{name}"
+                member = str(PurePosixPath(folder, name))
                 if member not in opened.namelist():
                     raise RedistillError(f"{archive.name} has no member {member}")
                 with opened.open(member) as stream:
@@ -115,10 +118,11 @@ def _unpack(archive: Path, folder: str, files: dict[str, str], work: Path) -> No
     with tarfile.open(archive) as opened_tar:
         members = {m.name: m for m in opened_tar.getmembers() if m.isfile()}
         for name in files:
-            member_found = members.get(f"{folder}/{name}")
+            member = str(PurePosixPath(folder, name))
+            member_found = members.get(member)
             extracted = opened_tar.extractfile(member_found) if member_found else None
             if extracted is None:
-                raise RedistillError(f"{archive.name} has no member {folder}/{name}")
+                raise RedistillError(f"{archive.name} has no member {member}")
             _copy(extracted, work / name)
 
 

@@ -42,13 +42,13 @@ def draw(examples: list[Example], sizes: dict[str, int], seed: int, by_class: bo
     """
     wanted = sum(sizes.values())
     if wanted > len(examples):
-        raise RedistillError(f"the splits ask for {wanted} examples, and the source has {len(examples)}; make them smaller")
+        raise RedistillError(f"the splits ask for {wanted} examples, the source has {len(examples)}: make them smaller")
     generator = np.random.Generator(np.random.PCG64(seed))
     order = [examples[i] for i in generator.permutation(len(examples))]
     if by_class:
         order = _spread(order)
     splits, start = {}, 0
-    for split, size in sizes.items():
+    for split, size in sorted(sizes.items()):  # as a job reads them, whoever calls
         if size:
             splits[split] = sorted(order[start : start + size], key=lambda example: str(example["id"]))
         start += size

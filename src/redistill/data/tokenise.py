@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 
 def tokenise(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[str, Any]:
-    """Write, for each split, `<split>.tokens.npy` (all ids in a row, int32) and `<split>.starts.npy` (n + 1 offsets, int64).
+    """Write, for each split, `.tokens.npy` (all ids in a row, int32) and `.starts.npy` (n + 1 offsets, int64).
 
     Texts longer than `max_length` tokens are cut, the special tokens kept; how many is returned.
     """

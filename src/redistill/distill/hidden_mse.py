@@ -1,4 +1,4 @@
-"""Hidden states matched by mean squared error, as in TinyBERT's layer-to-layer loss (Jiao et al. 2020, arXiv:1909.10351)."""
+"""Hidden states matched by mean squared error, as TinyBERT's layers are (Jiao et al. 2020, arXiv:1909.10351)."""
 
 import torch
 from torch import Tensor

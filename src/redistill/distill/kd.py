@@ -1,4 +1,4 @@
-"""Knowledge distillation: Hinton, Vinyals and Dean 2015, Distilling the knowledge in a neural network, arXiv:1503.02531."""
+"""Knowledge distillation (Hinton, Vinyals and Dean 2015, arXiv:1503.02531)."""
 
 from torch import Tensor
 
@@ -6,9 +6,9 @@ from torch import Tensor
 def kd(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 1.0, t_squared: bool = True) -> Tensor:
     """T^2 x KL(teacher, student) at temperature T, summed over classes, averaged over the batch.
 
-    With one output (a regression) there is no distribution over classes; the term is then the mean squared difference of
-    the two scores, which is twice the divergence of two normal distributions of unit variance around them, and the
-    temperature has no effect.
+    With one output (a regression) there is no distribution over classes. The term is then the mean squared difference
+    of the two scores, twice the divergence of two normal distributions of unit variance around them; the temperature
+    has no effect.
 
     Args:
         student_logits: (B, C).

@@ -1,4 +1,4 @@
-"""Teacher outputs: a teacher's logits over splits of its task, made once and shared by all that learn from it."""
+"""Teacher outputs: a teacher's logits over a split of its task, made once and shared by all that learn from it."""
 
 from pathlib import Path
 from typing import Any
@@ -7,21 +7,18 @@ import numpy as np
 
 from redistill.data import examples
 from redistill.models import predict
-from redistill.models.load import load_run
+from redistill.models.load import load_run, prepare_torch
 
 
 def make_outputs(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[str, Any]:
-    """Write `<split>.logits.npy`, (n, C) float32 in the order of the split's file, for each split of the config."""
+    """Write logits.npy, (n, C) float32 in the order of the split's file."""
+    prepare_torch(config["runtime"])
     model = load_run(inputs["teacher"], config["runtime"])
-    sizes = {}
-    for split in config["splits"]:
-        data = examples.load(config["task"], inputs, [split])
-        logits = predict.logits_over(model, data, 64, config["runtime"]["device"])
-        np.save(work / f"{split}.logits.npy", logits)
-        sizes[split] = len(data)
-    return {"examples": sizes}
+    data = examples.load(config["task"], inputs, [config["split"]])
+    np.save(work / "logits.npy", predict.logits_over(model, data, 64, config["runtime"]["device"]))
+    return {"examples": len(data)}
 
 
-def load_outputs(folder: Path, splits: list[str]) -> list[np.ndarray]:
-    """The stored logits of each split, memory-mapped."""
-    return [np.load(folder / f"{split}.logits.npy", mmap_mode="r") for split in splits]
+def load_outputs(inputs: dict[str, Path], splits: list[str]) -> np.ndarray:
+    """The stored logits (n, C) of the splits, one after the other."""
+    return np.concatenate([np.load(inputs[f"outputs {split}"] / "logits.npy") for split in splits])

@@ -1,22 +1,25 @@
 """The numbers in the tables, each a function of labels and predictions.
 
-scipy is imported where it is used: the names of the metrics are read whenever a study is checked.
+The names of the metrics are read whenever a study is checked, before a job pins its runtime: numpy and scipy must not
+be imported with this module.
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from numpy import float64
+    from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+    Array: TypeAlias = NDArray[float64]
 
 
-def accuracy(labels: Array, predictions: Array) -> float:
+def accuracy(labels: "Array", predictions: "Array") -> float:
     """Share of examples whose predicted class is the label. Both (n,)."""
-    return float(np.mean(labels == predictions))
+    return float((labels == predictions).mean())
 
 
-def pearson(labels: Array, predictions: Array) -> float:
+def pearson(labels: "Array", predictions: "Array") -> float:
     """Pearson's correlation; 0 when either side is constant. Both (n,)."""
     from scipy.stats import pearsonr
 
@@ -25,7 +28,7 @@ def pearson(labels: Array, predictions: Array) -> float:
     return float(pearsonr(labels, predictions).statistic)
 
 
-def spearman(labels: Array, predictions: Array) -> float:
+def spearman(labels: "Array", predictions: "Array") -> float:
     """Spearman's rank correlation, ties by average rank; 0 when either side is constant. Both (n,)."""
     from scipy.stats import spearmanr
 
@@ -34,16 +37,16 @@ def spearman(labels: Array, predictions: Array) -> float:
     return float(spearmanr(labels, predictions).statistic)
 
 
-def pearson_spearman(labels: Array, predictions: Array) -> float:
+def pearson_spearman(labels: "Array", predictions: "Array") -> float:
     """Mean of Pearson's and Spearman's correlations, as GLUE reports STS-B (Wang et al. 2019). Both (n,)."""
     return (pearson(labels, predictions) + spearman(labels, predictions)) / 2
 
 
-def _constant(values: Array) -> bool:
-    return bool(np.all(values == values[0]))
+def _constant(values: "Array") -> bool:
+    return bool((values == values[0]).all())
 
 
-METRICS: dict[str, tuple[str, Callable[[Array, Array], float]]] = {
+METRICS: dict[str, tuple[str, Callable[["Array", "Array"], float]]] = {
     "accuracy": ("classification", accuracy),
     "pearson": ("regression", pearson),
     "spearman": ("regression", spearman),

@@ -1,8 +1,8 @@
 """A linear layer that gives the same bytes on every processor with AVX2, at the speed of its fast kernels.
 
 torch sends float32 matrix products to MKL, whose fast kernels differ between vendors and whose compatible ones take
-twice the time. oneDNN's kernels for one instruction set are the same everywhere; torch reaches them by the operator that
-its own compiler emits for linear layers on CPUs.
+twice the time. oneDNN's kernels for one instruction set are the same everywhere; torch reaches them by the operator
+that its own compiler emits for linear layers on CPUs.
 """
 
 from typing import Any

@@ -9,9 +9,23 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from redistill import registry
+from redistill.environment import is_pinned
+from redistill.errors import RedistillError
 from redistill.models.linear import make_portable
 
 Config = dict[str, Any]
+
+
+def prepare_torch(runtime: Config) -> None:
+    """Settings of torch that hold for the whole process."""
+    if not is_pinned(runtime):
+        raise RuntimeError("the runtime was not pinned before torch was imported")
+    torch.set_num_threads(runtime["threads"])
+    torch.use_deterministic_algorithms(True)
+    # a guard against bugs that costs 5 % of the time
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if runtime["device"] == "cuda" and not torch.cuda.is_available():
+        raise RedistillError("runtime.device is `cuda`, and torch finds no GPU here; set it to `cpu`")
 
 
 def outputs_of(task: Config) -> int:
@@ -23,8 +37,6 @@ def build(config: Config, inputs: dict[str, Path], seed: int) -> nn.Module:
     student = config["student"]
     if "architecture" in student:
         model = _architecture(student, config["task"], seed)
-        if "start" in inputs:
-            model.load_state_dict(load_file(inputs["start"] / "model.safetensors"))
     else:
         from redistill.models import text  # transformers takes a second to import, and images do not need it
 
@@ -51,8 +63,10 @@ def load_run(folder: Path, runtime: Config) -> nn.Module:
     return _placed(model, runtime).eval()
 
 
-def load_pretrained(folder: Path, runtime: Config) -> nn.Module:
-    """A pretrained encoder as it is, in eval mode, its weights frozen."""
+def load_teacher(folder: Path, runtime: Config) -> nn.Module:
+    """A teacher that is tapped while the student trains: a run, or a pretrained encoder; in eval mode and frozen."""
+    if (folder / "resolved.json").is_file():
+        return load_run(folder, runtime).requires_grad_(False)
     from redistill.models import text
 
     return _placed(text.load_base(folder), runtime).eval().requires_grad_(False)
@@ -71,7 +85,9 @@ def save(model: nn.Module, inputs: dict[str, Path], work: Path) -> None:
 
         text.save(model, inputs["start"], work)
     else:
-        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, work / "model.safetensors")
+        save_file(
+            {name: tensor.contiguous() for name, tensor in model.state_dict().items()}, work / "model.safetensors"
+        )
 
 
 def logits_of(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:

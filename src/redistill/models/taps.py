@@ -22,6 +22,8 @@ def tapped(model: nn.Module, paths: list[str], whose: str) -> Iterator[dict[str,
         if path not in modules:
             raise RedistillError(f"the {whose} has no module `{path}`; there are {_beside(modules, path)}")
 
+    for path in paths:
+
         def keep(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...], path: str = path) -> None:
             captured[path] = output[0] if isinstance(output, tuple) else output
 

@@ -48,7 +48,7 @@ def fingerprint(modules: Iterable[str]) -> dict[str, str]:
     waiting, digests = sorted(modules), dict[str, str]()
     while waiting:
         module = waiting.pop()
-        if module in digests or module.startswith(NOT_COUNTED):
+        if module in digests or any(f"{module}.".startswith(f"{name}.") for name in NOT_COUNTED):
             continue
         digests[module], imported = _module(module)
         waiting.extend(imported)
@@ -86,7 +86,11 @@ def _bare(tree: ast.Module) -> ast.Module:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
                 node.body = node.body[1:] or [ast.Pass()]
         elif isinstance(node, ast.Call):
             node.keywords = [k for k in node.keywords if k.arg != "description"]

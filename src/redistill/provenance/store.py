@@ -1,9 +1,9 @@
 """The store: a folder for each key, written beside, renamed into place, and finished by `done.json`.
 
-    store/<area>/<key>/            the thing, with manifest.json
-    store/<area>/<key>/done.json   the manifest's digest; written last, so a thing is there or it is not
-    store/records/<key>.json       how it came out: times, machine, environment
-    store/work/<key>/              scratch of the job that is making it; store/work/<key>.lock is held meanwhile
+store/<area>/<key>/            the thing, with manifest.json
+store/<area>/<key>/done.json   the manifest's digest; written last, so a thing is there or it is not
+store/records/<key>.json       how it came out: times, machine, environment
+store/work/<key>/              scratch of the job that is making it; store/work/<key>.lock is held meanwhile
 """
 
 import fcntl
@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,8 @@ def digest_of(manifest: Manifest) -> str:
 
 def read_manifest(folder: Path) -> Manifest:
     manifest: Manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise ValueError(f"{folder / 'manifest.json'} is no manifest")
     return manifest
 
 
@@ -103,9 +105,10 @@ def recovered(folder: Path) -> bool:
     """Whether a folder that lacks only its `done.json` is whole; a broken one is removed, as it was never finished."""
     if not folder.exists():
         return False
-    if (folder / "manifest.json").is_file() and not problems(folder, read_manifest(folder)):
-        finish(folder)
-        return True
+    with suppress(OSError, ValueError):  # a manifest that is not there, or not whole
+        if not problems(folder, read_manifest(folder)):
+            finish(folder)
+            return True
     shutil.rmtree(folder)
     return False
 
@@ -113,18 +116,22 @@ def recovered(folder: Path) -> bool:
 def trust(root: Path, folder: Path) -> None:
     """Make sure that a finished thing is what its manifest says, and its manifest what git says, before it is used.
 
-    A file is hashed once: what was found right is noted in store/work with each file's size and modification time.
+    A file is hashed once: what was made here, or found right, is noted in store/work with each file's size and
+    modification time.
 
     Raises:
         IntegrityError: names the first file that is not as it was made.
     """
-    manifest = read_manifest(folder)
+    try:
+        manifest = read_manifest(folder)
+    except (OSError, ValueError):
+        raise IntegrityError(folder / "manifest.json", "a manifest", "no manifest that can be read", BROKEN) from None
+    if _noted(root, folder).is_file() and _noted(root, folder).read_text(encoding="utf-8") == _stamp(folder, manifest):
+        return
     done = json.loads((folder / "done.json").read_text(encoding="utf-8"))["manifest"]
     for expected in (done, published(root).get(folder.name, done)):
         if digest_of(manifest) != expected:
             raise IntegrityError(folder / "manifest.json", expected, digest_of(manifest), BROKEN)
-    if _noted(root, folder).is_file() and _noted(root, folder).read_text(encoding="utf-8") == _stamp(folder, manifest):
-        return
     for problem in problems(folder, manifest):
         raise IntegrityError(problem.file, problem.expected, problem.found, BROKEN)
     _note(root, folder, manifest)
@@ -163,6 +170,11 @@ def put(root: Path, work: Path, folder: Path, parts: dict[str, Any]) -> Manifest
         _same(folder, read_manifest(folder), manifest)
         shutil.rmtree(work)
         return manifest
+    known = published(root).get(folder.name)
+    if known not in (None, digest_of(manifest)):
+        print(
+            f"{folder.name}: other bytes than results/ says; is this machine's processor of another kind?", flush=True
+        )
     write_atomically(work / "manifest.json", pretty(manifest))
     for file in work.rglob("*"):
         if file.is_file():

@@ -45,12 +45,19 @@ def _row(spec: dict[str, Any], config: dict[str, Any], inputs: dict[str, Path]) 
 def _cell(folder: Path) -> Cell:
     scores = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["dev"]
     runs = _runs(folder)
-    summary = summarise([scores[role]["value"] for role in runs])
+    s = summarise([scores[role]["value"] for role in runs])
     examples = {scores[role]["examples"] for role in runs}
     if len(examples) != 1:
         raise RedistillError(f"{folder}: its runs were evaluated on different numbers of examples: {sorted(examples)}")
     return Cell(
-        summary.mean, summary.std, summary.n, summary.low, summary.high, examples.pop(), list(runs.values()), folder.name
+        s.mean,
+        s.std,
+        s.n,
+        s.low,
+        s.high,
+        examples.pop(),
+        list(runs.values()),
+        folder.name,
     )
 
 
@@ -77,11 +84,18 @@ def _predictions(cell: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _footer(config: dict[str, Any]) -> list[str]:
-    seeds = sorted({tuple(row["seeds"]) for row in config["rows"]}, key=len)
+    seeds: dict[str, list[str]] = {}
+    for row in config["rows"]:
+        seeds.setdefault(", ".join(map(str, row["seeds"])), []).append(row["label"])
     sources = dict.fromkeys(column["source"] for column in config["columns"])
     return [
         f"Study: {config['study']}",
         f"Data: {'; '.join(sources)}",
-        f"Seeds: {' or '.join(', '.join(map(str, s)) for s in seeds)}",
+        f"Seeds: {'; '.join(f'{numbers} ({_and(labels)})' for numbers, labels in seeds.items())}",
         "Split: dev, only reported on; every choice was made without it",
     ]
+
+
+def _and(labels: list[str]) -> str:
+    """The rows that share their seeds; many of them are counted rather than named."""
+    return ", ".join(labels) if len(labels) <= 3 else f"{len(labels)} rows"

@@ -8,6 +8,7 @@ from typing import Any
 from redistill.provenance import store
 from redistill.provenance.store import pretty
 
+KEPT_BACK = ("manifest.json", "done.json", "counts.json")  # what a thing in the store says of itself
 COLUMNS = ("table", "experiment", "task", "seed", "key")
 
 
@@ -15,13 +16,14 @@ def gather(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[
     """Put everything that git is to hold into `work`: the tables, metrics.json, runs.tsv and manifests.json."""
     for folder in inputs.values():
         for file in sorted(folder.iterdir()):
-            if file.name not in ("manifest.json", "done.json", "counts.json"):
+            if file.name not in KEPT_BACK:
                 shutil.copyfile(file, work / file.name)
     lines = ["\t".join(COLUMNS), *("\t".join(map(str, run)) for run in config["runs"])]
     (work / "runs.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     area = next(iter(inputs.values())).parents[1]
     manifests = _manifests(area, [folder.name for folder in inputs.values()])
     (work / "manifests.json").write_text(pretty(manifests), encoding="utf-8")
+    (work / "data.json").write_text(pretty(_data(area, manifests)), encoding="utf-8")
     (work / "metrics.json").write_text(pretty(_metrics(area, manifests)), encoding="utf-8")
     return {"tables": len(inputs), "things": len(manifests)}
 
@@ -66,22 +68,32 @@ def _metrics(area: Path, manifests: dict[str, Any]) -> dict[str, Any]:
     return metrics
 
 
-def publish(root: Path, study: str, folder: Path) -> list[Path]:
-    """Copy what was gathered in `folder` to results/<study>/, where it differs; remove what is no longer made.
+def _data(area: Path, manifests: dict[str, Any]) -> dict[str, Any]:
+    """What was counted when each data set was made: rows, what was left out and why, sizes of splits, cut texts."""
+    found = {}
+    for key, entry in manifests.items():
+        if entry["kind"] in ("dataset", "tokens"):
+            folder = _find(area, key)
+            counts = json.loads((folder / "counts.json").read_text(encoding="utf-8"))
+            found[key] = {"config": store.read_manifest(folder)["key_parts"]["config"], **counts}
+    return found
 
-    Returns:
-        The files of results/ that were written or removed.
-    """
+
+def differences(root: Path, study: str, folder: Path) -> dict[Path, bytes | None]:
+    """Files of results/<study>/ that are not as in `folder`: what each should hold, None if it should go."""
     target = root / "results" / study
-    target.mkdir(parents=True, exist_ok=True)
-    gathered = {f.name: f for f in folder.iterdir() if f.name not in ("manifest.json", "done.json", "counts.json")}
-    changed = []
-    for name, file in sorted(gathered.items()):
-        if not (target / name).is_file() or (target / name).read_bytes() != file.read_bytes():
-            store.write_atomically(target / name, file.read_text(encoding="utf-8"))
-            changed.append(target / name)
-    for file in sorted(target.iterdir()):
-        if file.is_file() and file.name not in gathered and file.suffix != ".html":
+    gathered = {target / f.name: f.read_bytes() for f in folder.iterdir() if f.name not in KEPT_BACK}
+    present = {f: f.read_bytes() for f in target.iterdir() if f.suffix != ".html"} if target.is_dir() else {}
+    wrong = {f for f in gathered.keys() | present.keys() if gathered.get(f) != present.get(f)}
+    return {file: gathered.get(file) for file in sorted(wrong)}
+
+
+def publish(root: Path, study: str, folder: Path) -> list[Path]:
+    """Make results/<study>/ what was gathered in `folder`; returns the files that were written or removed."""
+    wrong = differences(root, study, folder)
+    for file, content in wrong.items():
+        if content is None:
             file.unlink()
-            changed.append(file)
-    return changed
+        else:
+            store.write_atomically(file, content.decode("utf-8"))
+    return list(wrong)

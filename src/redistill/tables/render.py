@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from redistill.tables.statistics import Difference
 
 NO_RUN = "no run"
+METRIC_NAMES = {"pearson_spearman": "mean of Pearson and Spearman"}
 NOT_SAID = "-"
 STAR_P = 0.05
 STAR_SEEDS = 5
@@ -123,9 +124,7 @@ def to_json(table: Table) -> str:
     content = {
         "name": table.name,
         "title": table.title,
-        "columns": [
-            {"key": key, "heading": heading, "metric": metric} for key, heading, metric in table.columns
-        ],
+        "columns": [{"key": key, "heading": heading, "metric": metric} for key, heading, metric in table.columns],
         "rows": [
             {
                 "name": row.name,
@@ -170,7 +169,11 @@ Grid = tuple[list[str], list[list[str]], int]
 
 def _cells_grid(table: Table) -> Grid:
     notes = list(dict.fromkeys(note for row in table.rows for note in row.notes))
-    headings = ["row", *notes, *(f"{heading} ({metric})" for _, heading, metric in table.columns)]
+    headings = [
+        "row",
+        *notes,
+        *(f"{heading} ({METRIC_NAMES.get(metric, metric)})" for _, heading, metric in table.columns),
+    ]
     rows = [
         [row.label]
         + [_flat(row.notes.get(note, "")) or NOT_SAID for note in notes]

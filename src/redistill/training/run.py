@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from redistill import registry
 from redistill.data import examples
 from redistill.distill.outputs import load_outputs
+from redistill.environment import derived_seed
 from redistill.errors import RedistillError
 from redistill.evaluation.metrics import METRICS
 from redistill.models import load, predict
 from redistill.models.taps import tapped
 from redistill.progress import track
 from redistill.provenance.store import pretty
-from redistill.training.environment import derived_seed, is_pinned
 from redistill.training.optimise import freeze, optimiser
 
 LOG_EVERY = 10  # steps
@@ -47,16 +47,6 @@ class Best:
     weights: dict[str, Tensor] = field(default_factory=dict)
 
 
-def prepare_torch(runtime: Config) -> None:
-    """Settings of torch that hold for the whole process."""
-    if not is_pinned(runtime):
-        raise RuntimeError("the runtime was not pinned before torch was imported")
-    torch.set_num_threads(runtime["threads"])
-    torch.use_deterministic_algorithms(True)
-    if runtime["device"] == "cuda" and not torch.cuda.is_available():
-        raise RedistillError("runtime.device is `cuda`, and torch finds no GPU here; set it to `cpu`")
-
-
 def run(config: Config, inputs: dict[str, Path], work: Path) -> Config:
     """Train a student and write its weights, resolved.json, log.jsonl and predictions.parquet into `work`.
 
@@ -67,7 +57,7 @@ def run(config: Config, inputs: dict[str, Path], work: Path) -> Config:
     Raises:
         RedistillError: the loss is not finite, or a path names no module.
     """
-    prepare_torch(config["runtime"])
+    load.prepare_torch(config["runtime"])
     model = load.build(config, inputs, derived_seed(config["seed"], "initialisation"))
     steps = 0
     with (work / "log.jsonl").open("w", encoding="utf-8") as log:
@@ -99,9 +89,7 @@ def _terms(stage: Config) -> dict[str, Term]:
     }
 
 
-def _train(
-    model: nn.Module, config: Config, stage: Config, index: int, inputs: dict[str, Path], log: TextIO
-) -> int:
+def _train(model: nn.Module, config: Config, stage: Config, index: int, inputs: dict[str, Path], log: TextIO) -> int:
     """Train one stage and return its number of steps."""
     device = config["runtime"]["device"]
     data = examples.load(config["task"], inputs, stage["data"])
@@ -143,8 +131,8 @@ def _step(
     offers: "_Offers", terms: dict[str, Term], batch: dict[str, Tensor], adamw: torch.optim.Optimizer, clip: float
 ) -> dict[str, float]:
     """One optimiser step; the value of each term, unweighted, and of their sum."""
-    offered = offers.of(batch)
-    values = {name: t.function(*(offered[i] for i in t.inputs), **t.settings) for name, t in terms.items()}
+    arguments = offers.of(batch)
+    values = {name: term.function(*arguments(term), **term.settings) for name, term in terms.items()}
     loss = torch.stack([terms[name].weight * value for name, value in values.items()]).sum()
     loss.backward()
     nn.utils.clip_grad_norm_([p for group in adamw.param_groups for p in group["params"]], clip)
@@ -154,36 +142,47 @@ def _step(
 
 
 class _Offers:
-    """Runs the student, and the teacher where a loss taps it, and offers what losses may ask for by name."""
+    """Runs the student, and the teacher where a loss taps it, and offers each term what its loss asks for by name."""
 
     def __init__(
-        self, model: nn.Module, data: examples.Examples, terms: dict[str, Term], config: Config, stage: Config,
+        self,
+        model: nn.Module,
+        data: examples.Examples,
+        terms: dict[str, Term],
+        config: Config,
+        stage: Config,
         inputs: dict[str, Path],
-    ):  # fmt: skip
+    ):
         self.model = model
         self.taps = {side: sorted({p for t in terms.values() for p in t.taps[side]}) for side in ("student", "teacher")}
-        self.pairs = next((t.taps for t in terms.values() if t.taps["student"]), {"student": [], "teacher": []})
-        asked = {name for term in terms.values() for name in term.inputs}
         self.logits: Tensor | None = None
-        if "teacher_logits" in asked:
-            stored = np.concatenate(load_outputs(inputs["outputs"], stage["data"]))
+        if any("teacher_logits" in term.inputs for term in terms.values()):
+            stored = load_outputs(inputs, stage["data"])
             assert len(stored) == len(data)
             self.logits = torch.from_numpy(stored)
-        self.teacher = load.load_pretrained(inputs["teacher"], config["runtime"]) if self.taps["teacher"] else None
+        self.teacher = load.load_teacher(inputs["teacher"], config["runtime"]) if self.taps["teacher"] else None
 
-    def of(self, batch: dict[str, Tensor]) -> dict[str, Any]:
-        with tapped(self.model, self.taps["student"], "student") as seen:
+    def of(self, batch: dict[str, Tensor]) -> Callable[[Term], list[Any]]:
+        """Pass a batch through the models; the result gives a term's arguments, in the order of its loss."""
+        with tapped(self.model, self.taps["student"], "student") as student:
             offered: dict[str, Any] = {"student_logits": load.logits_of(self.model, batch), "labels": batch["labels"]}
-        offered["student_hidden"] = [seen[path] for path in self.pairs["student"]]
+        teacher: dict[str, Tensor] = {}
+        if self.teacher is not None:
+            with tapped(self.teacher, self.taps["teacher"], "teacher") as teacher, torch.no_grad():
+                load.logits_of(self.teacher, batch)
         if self.logits is not None:
             offered["teacher_logits"] = self.logits[batch["index"].cpu()].to(batch["index"].device)
-        if self.teacher is not None:
-            with tapped(self.teacher, self.taps["teacher"], "teacher") as seen, torch.no_grad():
-                load.logits_of(self.teacher, batch)
-            offered["teacher_hidden"] = [seen[path] for path in self.pairs["teacher"]]
         if "attention_mask" in batch:
             offered["mask"] = batch["attention_mask"]
-        return offered
+
+        def arguments(term: Term) -> list[Any]:
+            hidden = {
+                "student_hidden": [student[path] for path in term.taps["student"]],
+                "teacher_hidden": [teacher[path] for path in term.taps["teacher"]],
+            }
+            return [{**offered, **hidden}[name] for name in term.inputs]
+
+        return arguments
 
 
 def _keep_best(
@@ -199,4 +198,3 @@ def _keep_best(
     log.write(json.dumps({"stage": index, "step": step, "select": score}) + "\n")
     if score > best.score:
         best.score, best.weights = score, copy.deepcopy(model.state_dict())
-

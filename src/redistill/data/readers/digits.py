@@ -10,7 +10,7 @@ Example = dict[str, Any]
 
 
 def digits(folder: Path) -> tuple[list[Example], Counter[str]]:
-    """Examples `{"id", "image", "label"}`, image a list of 64 floats in [0, 1], row by row; repeated images are kept once."""
+    """Examples `{"id", "image", "label"}`; image is 64 floats in [0, 1], row by row. Repeated images are kept once."""
     counts: Counter[str] = Counter()
     seen = set[tuple[str, ...]]()
     examples: list[Example] = []

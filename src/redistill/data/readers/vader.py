@@ -11,7 +11,9 @@ from redistill.errors import RedistillError
 Example = dict[str, Any]
 
 
-def vader(folder: Path, *, file: str, neutral: float = 0.0, classes: bool = False) -> tuple[list[Example], Counter[str]]:
+def vader(
+    folder: Path, *, file: str, neutral: float = 0.0, classes: bool = False
+) -> tuple[list[Example], Counter[str]]:
     """Read one domain.
 
     A sentence that stands in several domains, or twice in one, is kept once: in the first file by name, on its first
@@ -50,7 +52,10 @@ def vader(folder: Path, *, file: str, neutral: float = 0.0, classes: bool = Fals
             if duplicate or not fold:
                 counts["duplicates or empty, left out"] += 1
                 continue
-            valence = float(fields[1])
+            try:
+                valence = float(fields[1])
+            except ValueError:
+                raise RedistillError(f"{path.name}:{number}: the valence `{fields[1]}` is no number") from None
             if classes and abs(valence) < neutral:
                 counts["neutral, left out"] += 1
                 continue

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 
 
 def linear(train: dict[str, Any], dev: dict[str, Any], num_classes: int, *, c: float = 1.0) -> np.ndarray:
-    """Log-probabilities (n, C) of a logistic regression for dev, columns image and label; the labels are not looked at."""
+    """Log-probabilities (n, C) of a logistic regression for dev, whose labels are not looked at."""
     model = LogisticRegression(C=c, max_iter=1000).fit(np.array(train["image"]), train["label"])
     logits = np.full((len(dev["image"]), num_classes), -np.inf)
     logits[:, model.classes_] = model.predict_log_proba(np.array(dev["image"]))

@@ -22,7 +22,9 @@ def tfidf_linear(
     vectoriser = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
     features, unseen = vectoriser.fit_transform(train["text"]), vectoriser.transform(dev["text"])
     if not num_classes:
-        scores: np.ndarray = Ridge(alpha=ridge, solver="cholesky").fit(features, train["label"]).predict(unseen)
+        labels = np.array(train["label"])
+        centred = Ridge(alpha=ridge, solver="cholesky", fit_intercept=False).fit(features, labels - labels.mean())
+        scores: np.ndarray = centred.predict(unseen) + labels.mean()
         return scores.reshape(-1, 1)
     model = LogisticRegression(C=c, max_iter=1000).fit(features, train["label"])
     probabilities = np.full((len(dev["text"]), num_classes), -np.inf)

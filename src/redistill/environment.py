@@ -1,8 +1,8 @@
 """Pin what a processor would otherwise choose. Must run before numpy or torch is imported.
 
-What was found by trial (docs/determinism.md): with these settings, matrix products in oneDNN's AVX2 kernels and in MKL's
-compatible ones, and torch's own AVX2 kernels, give the same bytes on Intel's and AMD's processors. MKL's faster modes do
-not: outside COMPATIBLE, small products and `exp` differ between the two.
+What was found by trial (docs/determinism.md): with these settings, oneDNN's AVX2 kernels, MKL's compatible ones and
+torch's own AVX2 kernels give the same bytes on Intel's and AMD's processors. MKL's faster modes do not: outside
+COMPATIBLE, small products and `exp` differ between the two.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ PORTABLE = {
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     "MKL_CBWR": "COMPATIBLE",
     "OPENBLAS_CORETYPE": "Haswell",
-    "NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
 }
 
 

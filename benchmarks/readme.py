@@ -1,0 +1,34 @@
+"""Copy the tables of results/ into README.md, between their markers; `--check` only says whether they are the same."""
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BLOCK = re.compile(r"(<!-- from (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def filled(readme: str, root: Path) -> str:
+    """The README with the content of each file that a marker names between its markers."""
+
+    def block(match: re.Match[str]) -> str:
+        file = root / match[2]
+        if not file.is_file():
+            sys.exit(f"{match[2]} is not there; `make reproduce` makes it")
+        return f"{match[1]}\n{file.read_text(encoding='utf-8').strip()}\n\n{match[3]}"
+
+    return BLOCK.sub(block, readme)
+
+
+def main() -> None:
+    readme = ROOT / "README.md"
+    before = readme.read_text(encoding="utf-8")
+    after = filled(before, ROOT)
+    if "--check" not in sys.argv[1:]:
+        readme.write_text(after, encoding="utf-8")
+    elif after != before:
+        sys.exit("README.md: a table is not what results/ has; run `.venv/bin/python benchmarks/readme.py`")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""What the tests share: a copy of the project's configs to spoil, and a Python of its own to run things in."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import redistill
+from redistill.config.check import check
+from redistill.errors import ConfigError, Problem
+from redistill.plan import Plan, make_plan
+
+REPOSITORY = Path(__file__).parents[1]
+SOURCES = Path(redistill.__file__).parents[1]
+
+
+@dataclass
+class Project:
+    """A project folder with nothing but configs."""
+
+    root: Path
+
+    def file(self, name: str) -> Path:
+        return self.root / "configs" / name
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        """Replace the first `old` of a config file by `new`."""
+        text = self.file(name).read_text(encoding="utf-8")
+        assert old in text, f"{name} has changed: no {old!r} in it"
+        self.file(name).write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    def line(self, name: str, text: str) -> int:
+        """Number of the first line that has `text`, from 1."""
+        lines = self.file(name).read_text(encoding="utf-8").splitlines()
+        return next(number for number, line in enumerate(lines, 1) if text in line)
+
+    def plan(self, study: str = "embedded") -> Plan:
+        return make_plan(self.root, study)
+
+    def problems(self, study: str = "embedded") -> list[Problem]:
+        try:
+            check(self.root, study)
+        except ConfigError as error:
+            return error.problems
+        return []
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    shutil.copytree(REPOSITORY / "configs", tmp_path / "project" / "configs")
+    return Project(tmp_path / "project")
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run Python in a process of its own, with the package in `src` (the one under test, if none is given)."""
+
+    def run(*arguments: str, cwd: Path = tmp_path, src: Path = SOURCES) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "PYTHONPATH": str(src), "PYTHONDONTWRITEBYTECODE": "1"}
+        return subprocess.run(
+            [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=120
+        )
+
+    return run
