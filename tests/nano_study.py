@@ -1,12 +1,18 @@
-"""A project of its own for each end-to-end test: configurations, rules and sources, copied to a temporary folder."""
+"""A project of its own for each end-to-end test: configurations, rules and sources, copied to a temporary folder.
 
+python tests/nano_study.py     makes the nano study here and writes its digests, and this processor's family as proven
+"""
+
+import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+DIGESTS = ROOT / "tests" / "nano_digests.json"
 TIMEOUT = 280  # seconds that any one command may take
 
 
@@ -58,3 +64,39 @@ def copy_project(target: Path) -> Nano:
         shutil.copytree(ROOT / folder, target / folder, ignore=ignore)
     shutil.copytree(ROOT / "tests" / "nano", target / "configs", dirs_exist_ok=True)
     return Nano(target)
+
+
+def family() -> str:
+    """The processor's vendor and family, such as `GenuineIntel 6`."""
+    lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    entries = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    return f"{entries.get('vendor_id', 'unknown')} {entries.get('cpu family', '')}".strip()
+
+
+def digests(nano: Nano) -> dict[str, dict[str, str]]:
+    """SHA-256 of weights and predictions of every run of the finished nano study, by what it is."""
+    results = nano.root / "results" / "nano"
+    manifests = json.loads((results / "manifests.json").read_text())
+    runs = [line.split("\t") for line in (results / "runs.tsv").read_text().splitlines()[1:]]
+    kept = ("model.safetensors", "predictions.parquet", "log.jsonl")
+    return {
+        f"{experiment} {task} {seed}": {name: d for name, d in manifests[key]["files"].items() if name in kept}
+        for _, experiment, task, seed, key in runs
+    }
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        nano = copy_project(Path(scratch) / "nano")
+        done = nano.snakemake("--cores", "2")
+        assert done.returncode == 0, done.stderr
+        made = digests(nano)
+    before = json.loads(DIGESTS.read_text()) if DIGESTS.is_file() else {"digests": {}, "proven": []}
+    proven = set(before["proven"]) if before["digests"] == made else set()
+    value = {"digests": made, "proven": sorted({*proven, family()})}
+    DIGESTS.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+    print(f"{DIGESTS.name}: {len(made)} runs, proven on {', '.join(value['proven'])}")
+
+
+if __name__ == "__main__":
+    main()

@@ -78,7 +78,7 @@ def check(study: StudyArgument = DEFAULT_STUDY) -> None:
 @app.command()
 def plan(study: StudyArgument = DEFAULT_STUDY) -> None:
     """List what a study needs: key, whether it is there, and which part of the key changed since it was last made."""
-    from redistill.provenance.changes import what_changed
+    from redistill.changes import what_changed
 
     laid_out = _plan(study)
     missing = {node.key for node in laid_out.missing()}
@@ -161,7 +161,7 @@ def audit(
     column: Annotated[str | None, typer.Option("--column", "-c", help="Only this task's column")] = None,
 ) -> None:
     """Verify that everything behind a study, a table or a cell is there, unchanged, and what configs and code give."""
-    from redistill.provenance.audit import audit as audit_plan
+    from redistill.audit import audit as audit_plan
 
     report = audit_plan(_plan(study), table, row, column)
     print("\n".join(report.chain))

@@ -1,1 +1,1 @@
-"""Keys, the store, manifests, records and audit."""
+"""Keys, the store, manifests, records and versions."""

@@ -80,7 +80,7 @@ def _check(plan: Plan, node: Node, published: dict[str, Any], report: Report) ->
     folder = node.folder(plan.root)
     name = f"{folder.relative_to(plan.root)} ({node.kind} {node.title})"
     report.things += 1
-    if node.key not in published and node is not plan.target:
+    if published and node.key not in published and node is not plan.target:
         report.problems.append(f"{name}: configs and code ask for it, and results/{plan.target.title} does not know it")
     try:
         manifest = store.read_manifest(folder)
