@@ -129,7 +129,7 @@ def trust(root: Path, folder: Path) -> None:
     if _noted(root, folder).is_file() and _noted(root, folder).read_text(encoding="utf-8") == _stamp(folder, manifest):
         return
     done = json.loads((folder / "done.json").read_text(encoding="utf-8"))["manifest"]
-    for expected in (done, published(root).get(folder.name, done)):
+    for expected in (done, published(root).get(folder.name, {"digest": done})["digest"]):
         if digest_of(manifest) != expected:
             raise IntegrityError(folder / "manifest.json", expected, digest_of(manifest), BROKEN)
     for problem in problems(folder, manifest):
@@ -151,12 +151,16 @@ def _stamp(folder: Path, manifest: Manifest) -> str:
 
 
 @cache
-def published(root: Path) -> dict[str, str]:
-    """Digests of manifests by key, as they stand in git under results/."""
-    digests: dict[str, str] = {}
+def published(root: Path) -> dict[str, dict[str, Any]]:
+    """What git holds of each manifest under results/, by key: its digest, and each file's."""
+    entries: dict[str, dict[str, Any]] = {}
     for file in sorted((root / "results").glob("*/manifests.json")):
-        digests |= {key: entry["digest"] for key, entry in json.loads(file.read_text(encoding="utf-8")).items()}
-    return digests
+        try:
+            entries |= json.loads(file.read_text(encoding="utf-8"))
+        except ValueError:
+            where = file.relative_to(root)
+            raise RedistillError(f"{where} is not JSON: `git checkout {where}` brings it back") from None
+    return entries
 
 
 def put(root: Path, work: Path, folder: Path, parts: dict[str, Any]) -> Manifest:
@@ -170,11 +174,10 @@ def put(root: Path, work: Path, folder: Path, parts: dict[str, Any]) -> Manifest
         _same(folder, read_manifest(folder), manifest)
         shutil.rmtree(work)
         return manifest
-    known = published(root).get(folder.name)
-    if known not in (None, digest_of(manifest)):
-        print(
-            f"{folder.name}: other bytes than results/ says; is this machine's processor of another kind?", flush=True
-        )
+    for name, digest in published(root).get(folder.name, {"files": {}})["files"].items():
+        if digest != manifest["files"].get(name, {}).get("sha256"):
+            print(f"{folder / name}: other bytes than results/ says. Is this processor of another kind?", flush=True)
+            break
     write_atomically(work / "manifest.json", pretty(manifest))
     for file in work.rglob("*"):
         if file.is_file():
