@@ -26,7 +26,7 @@ MODES = {
     "MKL AVX2": {**PINNED, "MKL_CBWR": "AVX2"},
     "portable": PINNED,
 }
-EMULATED = ("Haswell", "Skylake-Client-v3", "EPYC-Rome")
+EMULATED = ("Haswell", "EPYC-Rome")
 SHAPES = ((800, 384, 384), (500, 1536, 384), (500, 384, 1536), (333, 384, 384), (40, 1536, 384), (7, 384, 384),
           (1536, 384, 800), (384, 1536, 1111), (100, 384, 128), (100, 30, 384), (384, 300, 17))  # fmt: skip
 TIMED = (800, 1536, 384)

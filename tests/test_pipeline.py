@@ -174,9 +174,7 @@ def test_audit_of_an_untouched_study_and_of_one_cell_finds_nothing(finished: Nan
         assert link in cell.stdout
 
 
-@pytest.mark.parametrize(
-    "mend", [("snakemake", "--cores", "1", "--config", "study=nano"), ("redistill", "publish", "nano")]
-)
+@pytest.mark.parametrize("mend", ["snakemake --cores 1 --config study=nano", "redistill publish nano"])
 def test_an_edited_cell_is_seen_by_audit_and_put_right_without_training(nano: Nano, mend: str) -> None:
     table, before = nano.root / "results" / "nano" / "image.md", nano.things("runs")
     original = table.read_text()

@@ -6,6 +6,8 @@ from typing import Any
 from redistill.plan import Plan
 from redistill.provenance import record
 
+SHOWN = 3  # differences of one key
+
 
 def what_changed(plan: Plan, missing: set[str]) -> dict[str, str]:
     """For each missing key, the parts in which it differs from the latest thing of the same name, or `new`."""
@@ -14,10 +16,15 @@ def what_changed(plan: Plan, missing: set[str]) -> dict[str, str]:
     for key in missing:
         node = plan.nodes[key]
         old = before.get((node.parts["kind"], node.title))
-        reasons[key] = "; ".join(differences(old, node.parts)) if old else "new"
+        reasons[key] = _shortened(differences(old, node.parts)) if old else "new"
         if old == node.parts:
             reasons[key] = "was made, and is not in the store"
     return reasons
+
+
+def _shortened(changes: list[str]) -> str:
+    more = f"; and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
+    return "; ".join(changes[:SHOWN]) + more
 
 
 def _latest(root: Path) -> dict[tuple[str, str], dict[str, Any]]:

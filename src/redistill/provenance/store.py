@@ -174,7 +174,7 @@ def put(root: Path, work: Path, folder: Path, parts: dict[str, Any]) -> Manifest
         _same(folder, read_manifest(folder), manifest)
         shutil.rmtree(work)
         return manifest
-    for name, digest in published(root).get(folder.name, {"files": {}})["files"].items():
+    for name, digest in published(root).get(folder.name, {}).get("files", {}).items():
         if digest != manifest["files"].get(name, {}).get("sha256"):
             print(f"{folder / name}: other bytes than results/ says. Is this processor of another kind?", flush=True)
             break
