@@ -22,7 +22,7 @@ def prepare_torch(runtime: Config) -> None:
         raise RuntimeError("the runtime was not pinned before torch was imported")
     torch.set_num_threads(runtime["threads"])
     torch.use_deterministic_algorithms(True)
-    # a guard against bugs that costs 5 % of the time
+    # a guard against reads of what was never written; it costs time and changes no result
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if runtime["device"] == "cuda" and not torch.cuda.is_available():
         raise RedistillError("runtime.device is `cuda`, and torch finds no GPU here; set it to `cpu`")
