@@ -55,11 +55,7 @@ def _top(plan: Plan, table: str | None, row: str | None, column: str | None) -> 
         return [plan.target]
     if table is not None and table not in tables:
         raise RedistillError(f"the study has no table `{table}`; {nearest(table, tables)}")
-    chosen = [
-        node
-        for node in plan.nodes.values()
-        if node.kind == "table" and node.title in (table, *([] if table else tables))
-    ]
+    chosen = [n for n in plan.nodes.values() if n.kind == "table" and table in (None, n.title)]
     if row is None and column is None:
         return chosen
     cells = {name: plan.nodes[key] for node in chosen for name, key in node.inputs.items()}

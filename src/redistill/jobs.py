@@ -41,11 +41,8 @@ def make(root: Path, key: str) -> Path:
     node, inputs = read_specification(root, key)
     folder = node.folder(root)
     with store.locked(root / "store", key):
-        if store.is_done(folder):
-            return folder
-        if store.recovered(folder):
-            return folder
-        _make(root, node, inputs, folder)
+        if not store.is_done(folder) and not store.recovered(folder):
+            _make(root, node, inputs, folder)
     return folder
 
 
