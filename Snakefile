@@ -4,14 +4,17 @@ import sys
 from pathlib import Path
 
 from redistill.errors import RedistillError
-from redistill.jobs import to_publish
+from redistill.jobs import begin, to_publish
 from redistill.plan import make_plan, write_specifications
 
 STUDY = config.get("study", "embedded")
-MAKE = f"exec {sys.executable} -m redistill make"
+TRUST = " --trust-plugins" if config.get("trust_plugins") else ""
+MAKE = f"exec {sys.executable} -m redistill make{TRUST}"
 
 try:
     PLAN = make_plan(Path(workflow.basedir), STUDY)
+    if workflow.is_main_process:
+        begin(PLAN)
 except RedistillError as error:
     print(f"{error}\nNothing was started.", file=sys.stderr)
     sys.exit(2)

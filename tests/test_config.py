@@ -299,13 +299,16 @@ def test_the_project_is_found_from_below(project):
 
 STUDY, EMPTY = "studies/embedded.yaml", ""
 KD, BASE, DIGITS = "experiments/image/student-kd.yaml", "experiments/image/base.yaml", "tasks/digits.yaml"
+LONG = "experiments/text/student-finetuned-long.yaml"
 
 # name -> file, what is replaced, by what; where the mistake is said to stand (file, words on the line, key); words
 MISTAKES: dict[str, tuple[str, str, str, str, str, str, str]] = {
     "key of a study": (STUDY, "portable: true", "portble: true", STUDY, "portble", "runtime.portble", "`portable`?"),
     "key of a row": (STUDY, "{experiment: image/teacher, seeds:", "{experiment: image/teacher, seed:", STUDY,
                      "{experiment: image/teacher", "tables.image.rows.2.seed", "`seeds`?"),
-    "key of an experiment": (KD, "settings:", "setings:", KD, "setings:", "stages.0.loss.soft.setings", "`settings`?"),
+    "key of an experiment": (KD, "  stages.0.data:", "  stages.0.dta: x\n  stages.0.data:", KD, "stages.0.dta:",
+                             "stages.0.dta", "`data`?"),
+    "key of a stage": (BASE, "    clip_norm:", "    clip_nrm:", BASE, "clip_nrm:", "stages.0.clip_nrm", "`clip_norm`?"),
     "key of a shared file": (BASE, "student:", "evaluate: {}\nstudent:", BASE, "evaluate:", "evaluate", "`evaluation`"),
     "key of a task": (DIGITS, "metric:", "metrc:", DIGITS, "metrc", "metrc", "`metric`?"),
     "unknown task": (STUDY, "tasks: [digits]", "tasks: [digts]", STUDY, "[digts]", "tables.image.tasks.0", "`digits`?"),
@@ -314,9 +317,9 @@ MISTAKES: dict[str, tuple[str, str, str, str, str, str, str]] = {
     "unknown teacher": (KD, "experiment: image/teacher", "experiment: image/teachr", KD, "teachr", "teacher.experiment",
                         "`image/teacher`?"),
     "unknown source": (DIGITS, "source: digits", "source: digit", DIGITS, "source:", "source", "`digits`?"),
-    "unknown reader": (DIGITS, "reader: digits", "reader: digit", DIGITS, "reader:", "reader", "`digits`?"),
-    "unknown architecture": (BASE, "architecture: cnn", "architecture: cn", BASE, "architecture:",
-                             "student.architecture", "`cnn`?"),
+    "unknown reader": (DIGITS, "method: digits", "method: digit", DIGITS, "reader:", "reader.method", "`digits`?"),
+    "unknown architecture": (BASE, "method: cnn", "method: cn", BASE, "architecture:", "student.architecture.method",
+                             "`cnn`?"),
     "unknown pretrained model": ("experiments/text/agnostic.yaml", "teacher:\n  source: minilm",
                                  "teacher:\n  source: minilmm", "experiments/text/agnostic.yaml", "minilmm",
                                  "teacher.source", "`minilm`?"),
@@ -326,23 +329,25 @@ MISTAKES: dict[str, tuple[str, str, str, str, str, str, str]] = {
     "missing teacher": (KD, "teacher:\n  experiment: image/teacher\n", EMPTY, KD, "soft:", "stages.0.loss.soft",
                         "needs a `teacher`"),
     "unknown loss": (KD, "method: kd", "method: kdd", KD, "kdd", "stages.0.loss.soft.method", "`kd`?"),
-    "unknown setting": (KD, "temperature:", "temprature:", KD, "temprature", "stages.0.loss.soft.settings.temprature",
+    "unknown setting": (KD, "temperature:", "temprature:", KD, "temprature", "stages.0.loss.soft.temprature",
                         "`temperature`?"),
     "setting of the wrong type": (KD, "temperature: 4.0", "temperature: hot", KD, "hot",
-                                  "stages.0.loss.soft.settings.temperature", "must be float, but it is `hot`"),
+                                  "stages.0.loss.soft.temperature", "must be float, but it is `hot`"),
     "quoted number as a setting": (KD, "temperature: 4.0", "temperature: '4.0'", KD, "'4.0'",
-                                   "stages.0.loss.soft.settings.temperature", "must be float"),
+                                   "stages.0.loss.soft.temperature", "must be float"),
+    "setting out of its bounds": (KD, "temperature: 4.0", "temperature: 0", KD, "temperature: 0",
+                                  "stages.0.loss.soft.temperature", "must be larger than 0, but it is `0`"),
     "list setting of the wrong type": (BASE, "channels: [6, 12]", "channels: [6, wide]", BASE, "channels",
-                                       "student.settings.channels", "list[int]"),
-    "needed setting missing": (BASE, "    channels: [6, 12]\n", EMPTY, BASE, "settings:", "student.settings",
+                                       "student.architecture.channels", "list[int]"),
+    "needed setting missing": (BASE, "channels: [6, 12], ", EMPTY, BASE, "architecture:", "student.architecture",
                                "needs the setting `channels`"),
-    "value of the wrong type": (KD, "batch_size: 32", "batch_size: '32'", KD, "batch_size", "stages.0.batch_size",
+    "value of the wrong type": (BASE, "batch_size: 32", "batch_size: '32'", BASE, "batch_size", "stages.0.batch_size",
                                 "but it is `32`"),
-    "float for an int": (KD, "steps: 300\n", "steps: 300.5\n", KD, "300.5", "stages.0.steps", "valid integer"),
-    "impossible value": (KD, "rate: 3.0e-3", "rate: -1", KD, "learning_rate", "stages.0.learning_rate",
+    "float for an int": (LONG, "steps: 100\n", "steps: 100.5\n", LONG, "100.5", "stages.0.steps", "valid integer"),
+    "impossible value": (BASE, "rate: 3.0e-3", "rate: -1", BASE, "learning_rate", "stages.0.optimiser.learning_rate",
                          "greater than 0"),
-    "missing key": (KD, "    batch_size: 32\n", EMPTY, KD, "- data:", "stages.0.batch_size", "is missing"),
-    "epochs and steps": (KD, "steps: 300\n", "steps: 300\n    epochs: 1\n", KD, "- data:", "stages.0",
+    "missing key": (BASE, "    batch_size: 32\n", EMPTY, BASE, "- data:", "stages.0.batch_size", "is missing"),
+    "epochs and steps": (KD, "  stages.0.data:", "  stages.0.epochs: 1\n  stages.0.data:", BASE, "- data:", "stages.0",
                          "either `epochs` or `steps`"),
     "no such split": (KD, "[train, transfer]", "[train, tranfer]", KD, "tranfer", "stages.0.data.1", "'transfer'"),
     "name outside the alphabet": (STUDY, "experiment: text/tfidf", "experiment: ../tfidf", STUDY, "../tfidf",
@@ -352,7 +357,7 @@ MISTAKES: dict[str, tuple[str, str, str, str, str, str, str]] = {
     "duplicate seed": (STUDY, "[0, 1, 2, 3, 4]", "[0, 1, 2, 2, 4]", STUDY, "[0, 1, 2, 2, 4]", "tables.image.seeds.3",
                        "`2` stands twice"),
     "row twice": (STUDY, "{experiment: image/linear, seeds: [0]}", "{experiment: image/majority, seeds: [1]}",STUDY,
-                      "image/majority, seeds: [1]", "tables.image.rows.1", "`image/majority` stands twice"),
+                      "image/majority, seeds: [1]", "tables.image.rows.1", "a row `image/majority` already"),
     "comparison of no row": (STUDY, "against: image/student-finetuned", "against: image/student-finetune",
                                               STUDY, "against: image/student-finetune",
                                               "tables.image.comparisons.0.against", "`image/student-finetuned`?"),
@@ -360,7 +365,7 @@ MISTAKES: dict[str, tuple[str, str, str, str, str, str, str]] = {
                                           "{experiment: image/linear, seeds: [0], tasks: [movie]}", STUDY,
                                           "{experiment: image/linear", "tables.image.rows.1.tasks.0", "column `movie`"),
     "dev trained on": (KD, "[train, transfer]", "[train, dev]", KD, "[train, dev]", "stages.0.data.1", "never trained"),
-    "task without transfer": (DIGITS, "  transfer: 600\n", EMPTY, KD, "- data:", "stages.0.data.1",
+    "task without transfer": (DIGITS, "  transfer: 600\n", EMPTY, KD, "stages.0.data:", "stages.0.data.1",
                               "task `digits` has no `transfer` split"),
     "labels of what has none": (KD, "[train, transfer]", "[transfer]", KD, "hard:", "stages.0.loss.hard", "labels"),
     "file that extends itself": ("experiments/image/linear.yaml", "label:", "extends: linear\nlabel:",
@@ -429,7 +434,7 @@ def test_a_start_that_needs_itself_is_refused(project):
 
 
 def test_a_circle_of_two_teachers_is_refused(project):
-    project.edit("experiments/image/teacher.yaml", "student:", "teacher: {experiment: image/student-kd}\nstudent:")
+    project.edit("experiments/image/teacher.yaml", "notes:", "teacher: {experiment: image/student-kd}\nnotes:")
     assert any("in a circle" in p.message for p in project.problems())
 
 

@@ -296,9 +296,10 @@ def test_a_wrong_tap_names_those_that_exist_and_leaves_no_hook(path, words):
 
 @pytest.mark.parametrize("channels", [[4], [4, 6], [4, 6, 8], [4, 6, 8, 10]])
 @pytest.mark.parametrize("outputs", [1, 10])
-def test_a_cnn_takes_images_and_gives_logits(channels, outputs):
-    model = cnn(outputs, channels=channels, hidden=5, dropout=0.5).eval()
-    images = torch.rand(3, 1, 8, 8)
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 5)])
+def test_a_cnn_takes_images_and_gives_logits(channels, outputs, shape):
+    model = cnn(outputs, shape, channels=channels, hidden=5, dropout=0.5).eval()
+    images = torch.rand(3, *shape)
     logits = model(images)
     assert logits.shape == (3, outputs)
     assert torch.equal(model(images), logits)
@@ -310,7 +311,7 @@ def test_a_cnn_takes_images_and_gives_logits(channels, outputs):
 def test_a_cnn_drawn_from_the_same_seed_is_the_same():
     def drawn(seed: int) -> dict[str, Tensor]:
         torch.manual_seed(seed)
-        state: dict[str, Tensor] = cnn(10, channels=[4, 6]).state_dict()
+        state: dict[str, Tensor] = cnn(10, (1, 8, 8), channels=[4, 6]).state_dict()
         return state
 
     first, again, other = drawn(0), drawn(0), drawn(1)

@@ -11,7 +11,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sklearn.metrics import accuracy_score
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from redistill.tables import statistics
 from redistill.tables.statistics import BATCH_METRICS, holm, paired_bootstrap, summarise
@@ -19,6 +19,9 @@ from redistill.tables.statistics import BATCH_METRICS, holm, paired_bootstrap, s
 finite = st.floats(-1e6, 1e6).map(lambda x: round(x, 3))
 # Few distinct values, so that ties and constant rows are common.
 coarse = st.integers(-2, 2).map(float)
+
+
+CLASSES = ("accuracy", "matthews", "f1", "accuracy_f1")
 
 
 def scipy_or_zero(function: Callable[..., Any], x: np.ndarray, y: np.ndarray) -> float:
@@ -34,6 +37,14 @@ def scipy_or_zero(function: Callable[..., Any], x: np.ndarray, y: np.ndarray) ->
 def plain_metric(name: str, x: np.ndarray, y: np.ndarray) -> float:
     if name == "accuracy":
         return float(accuracy_score(y, x))
+    if name == "matthews":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return float(matthews_corrcoef(y, x))
+    if name == "f1":
+        return float(f1_score(y, x, labels=[1], average=None, zero_division=0.0)[0])
+    if name == "accuracy_f1":
+        return (plain_metric("accuracy", x, y) + plain_metric("f1", x, y)) / 2
     if name == "pearson_spearman":
         return (plain_metric("pearson", x, y) + plain_metric("spearman", x, y)) / 2
     return scipy_or_zero({"pearson": scipy.stats.pearsonr, "spearman": scipy.stats.spearmanr}[name], x, y)
@@ -91,7 +102,7 @@ def test_batch_metric_agrees_with_scipy_and_sklearn(
     name: str, values: st.SearchStrategy[float], data: st.DataObject
 ) -> None:
     predictions, labels = data.draw(batches(values))
-    if name == "accuracy":
+    if name in CLASSES:
         predictions, labels = predictions.astype(int), labels.astype(int)
     else:
         # Rows that vary by less than rounding are not the subject here; scipy warns of them itself.
@@ -102,7 +113,7 @@ def test_batch_metric_agrees_with_scipy_and_sklearn(
     assert found.shape == (len(predictions),)
     expected = [plain_metric(name, x, y) for x, y in zip(predictions, labels, strict=True)]
     assert found == pytest.approx(expected, abs=1e-7)
-    assert (found >= (0 if name == "accuracy" else -1)).all()
+    assert (found >= (0 if name in ("accuracy", "f1", "accuracy_f1") else -1)).all()
     assert (found <= 1).all()
 
 
@@ -173,7 +184,7 @@ def test_bootstrap_agrees_with_a_plain_loop_whatever_the_chunk(
 ) -> None:
     monkeypatch.setattr(statistics, "_CHUNK", chunk)
     rng = np.random.default_rng(1)
-    if name == "accuracy":
+    if name in CLASSES:
         labels: np.ndarray = rng.integers(0, 2, 15)
         a, b = noisy_classes(rng, labels, 0.8, seeds_a), noisy_classes(rng, labels, 0.7, seeds_b)
     else:

@@ -1,6 +1,7 @@
 """`redistill ...`: thin, one function a command. What is imported is imported when its command runs."""
 
 import ctypes
+import json
 import os
 import signal
 import sys
@@ -10,8 +11,11 @@ from typing import Annotated
 
 import typer
 
+from redistill import interruption
 from redistill.errors import ConfigError, RedistillError
-from redistill.plan import Node, Plan, make_plan
+from redistill.interruption import EXIT, Interrupted
+from redistill.plan import Node, Plan, lay_out, make_plan, models_checked, note_models_checked
+from redistill.registry import TRUST
 
 app = typer.Typer(
     add_completion=False,
@@ -25,6 +29,18 @@ StudyArgument = Annotated[str, typer.Argument(help="Name of the study")]
 StudyOption = Annotated[str, typer.Option("--study", "-s", help="Study that says tasks, seeds and runtime")]
 TaskOption = Annotated[str | None, typer.Option("--task", "-t", help="Only this task")]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Only this seed")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="PATH=VALUE, such as stages.0.epochs=5; repeatable")]
+
+
+def _trust(given: bool) -> bool:
+    if given:
+        os.environ[TRUST] = "1"  # for the jobs, which are processes of their own
+    return given
+
+
+TrustOption = Annotated[
+    bool, typer.Option("--trust-plugins", callback=_trust, help="Import components from outside the package")
+]
 
 
 def main() -> None:
@@ -34,6 +50,9 @@ def main() -> None:
     except ConfigError as error:
         print(f"{error}\nNothing was started.", file=sys.stderr)
         sys.exit(2)
+    except Interrupted as error:
+        print(f"redistill: {error}", file=sys.stderr)
+        sys.exit(EXIT)
     except RedistillError as error:
         print(f"redistill: {error}", file=sys.stderr)
         sys.exit(1)
@@ -49,14 +68,41 @@ def _plan(study: str) -> Plan:
     return make_plan(_root(), study)
 
 
-def _make(study: str, what: str, wanted: Callable[[Node], bool]) -> None:
-    """Make the nodes of a study that are wanted, and what they need, without Snakemake."""
+def _experiment_plan(written: str, study: str, task: str | None, seeds: list[int], changes: list[str] | None) -> Plan:
+    """The plan of one experiment: on a task, or on all tasks that the study, or the experiment itself, has it on."""
+    from redistill.config import compose
+    from redistill.config.check import check_experiment, tasks_of
+
+    root, name = _root(), _experiment_name(written)
+    tasks = [task] if task is not None else tasks_of(root, name, study)
+    return lay_out(root, check_experiment(root, name, tasks, seeds, study, compose.assignments(changes or [])))
+
+
+def _experiment_name(written: str) -> str:
+    """An experiment's name, also where its file is given."""
+    return written.removeprefix("./").removeprefix("configs/experiments/").removesuffix(".yaml")
+
+
+def _check_models(plan: Plan) -> None:
+    """Check the models of a plan once; what was found right is noted under the study's digest."""
+    if models_checked(plan):
+        return
+    from redistill.models.check import check_models
+
+    for unknown in check_models(plan):
+        print(f"not checked before it runs: {unknown}", file=sys.stderr)
+    note_models_checked(plan)
+
+
+def _make(plan: Plan, what: str, wanted: Callable[[Node], bool]) -> None:
+    """Make the nodes of a plan that are wanted, and what they need, without Snakemake."""
     from redistill.jobs import make_all
 
-    plan = _plan(study)
     nodes = [node for node in plan.nodes.values() if wanted(node)]
     if not nodes:
-        raise RedistillError(f"the study `{study}` has no {what}; `redistill plan {study}` lists what it has")
+        name = plan.checked.name
+        raise RedistillError(f"the study `{name}` has no {what}; `redistill plan {name}` lists what it has")
+    _check_models(plan)
     make_all(plan, [node.key for node in nodes])
     for node in nodes:
         print(f"{node.title}: {node.folder(Path())}")
@@ -69,75 +115,156 @@ def _matches(node: Node, *parts: str | None) -> bool:
 
 
 @app.command()
-def check(study: StudyArgument = DEFAULT_STUDY) -> None:
-    """Read a study and everything that it names; every mistake at once."""
-    plan = _plan(study)
-    print(f"{study}: {len(plan.checked.study.tables)} tables, {len(plan.runs)} runs; nothing wrong was found")
+def check(
+    name: Annotated[str, typer.Argument(help="Name of a study, or of an experiment")] = DEFAULT_STUDY,
+    study: StudyOption = DEFAULT_STUDY, task: TaskOption = None, changes: SetOption = None,
+) -> None:  # fmt: skip
+    """Read a study or an experiment and everything that it names; every mistake at once, models and taps among them."""
+    from redistill.config.compose import known
+
+    experiment = _experiment_name(name)
+    if name not in known(_root(), "studies") and experiment in known(_root(), "experiments"):
+        plan = _experiment_plan(name, study, task, [0], changes)
+    else:
+        plan = _plan(name)
+    _check_models(plan)
+    tables = len(plan.checked.study.tables)
+    print(f"{name}: {tables} {'table' if tables == 1 else 'tables'}, {len(plan.runs)} runs; nothing wrong was found")
+
+
+@app.command()
+def show(experiment: Annotated[str, typer.Argument(help="Name of the experiment")], task: TaskOption = None,
+         changes: SetOption = None, study: StudyOption = DEFAULT_STUDY) -> None:  # fmt: skip
+    """Print an experiment with every value written out, and the file and line that each came from."""
+    from redistill.config.show import show as shown
+
+    plan = _experiment_plan(experiment, study, task, [0], changes)
+    for (recipe, on), found in plan.checked.recipes.items():
+        if recipe.partition("@")[0] == _experiment_name(experiment):
+            print(f"# {recipe} on {on}")
+            print(shown(found), end="")
 
 
 @app.command()
 def plan(study: StudyArgument = DEFAULT_STUDY) -> None:
-    """List what a study needs: key, whether it is there, and which part of the key changed since it was last made."""
+    """List what a study needs: key, whether it is there, what of its key changed, and what making it will cost."""
     from redistill.changes import what_changed
+    from redistill.estimate import estimate
 
     laid_out = _plan(study)
-    missing = {node.key for node in laid_out.missing()}
+    to_make = laid_out.missing()
+    missing = {node.key for node in to_make}
     reasons = what_changed(laid_out, missing)
     for node in laid_out.nodes.values():
         state = "there" if laid_out.done(node.key) else "to make" if node.key in missing else "not needed"
         reason = f"  [{reasons[node.key]}]" if node.key in reasons else ""
         print(f"{node.key}  {state:10}  {node.kind:8}  {node.title}{reason}")
     print(f"{len(laid_out.nodes)} things, {len(missing)} to make")
+    if to_make:
+        print(estimate(laid_out, to_make))
 
 
 @app.command()
 def fetch(source: Annotated[str | None, typer.Argument(help="Only this source")] = None,
           study: StudyOption = DEFAULT_STUDY) -> None:  # fmt: skip
     """Fetch data sets and pretrained models, and verify them."""
-    _make(study, f"source `{source}`", lambda n: n.kind in ("data", "model") and _matches(n, source))
+    _make(_plan(study), f"source `{source}`", lambda n: n.kind in ("data", "model") and _matches(n, source))
 
 
 @app.command()
 def prepare(task: Annotated[str | None, typer.Argument(help="Only this task")] = None,
             study: StudyOption = DEFAULT_STUDY) -> None:  # fmt: skip
     """Split tasks' data and tokenise texts."""
-    _make(study, f"task `{task}`", lambda n: n.kind in ("dataset", "tokens") and _matches(n, task))
+    _make(_plan(study), f"task `{task}`", lambda n: n.kind in ("dataset", "tokens") and _matches(n, task))
 
 
 @app.command()
-def run(experiment: Annotated[str, typer.Argument(help="Name of the experiment")], task: TaskOption = None,
-        seed: SeedOption = None, study: StudyOption = DEFAULT_STUDY) -> None:  # fmt: skip
-    """Train an experiment's runs, and whatever they start from and learn from."""
-    kinds, when = ("teacher", "student", "baseline"), f"seed {seed}" if seed is not None else None
-    _make(study, f"run of `{experiment}` like that", lambda n: n.kind in kinds and _matches(n, experiment, task, when))
+def run(experiment: Annotated[str, typer.Argument(help="Name of the experiment, in a study or not")],
+        task: TaskOption = None, seed: SeedOption = None, changes: SetOption = None,
+        study: StudyOption = DEFAULT_STUDY, trust_plugins: TrustOption = False) -> None:  # fmt: skip
+    """Train an experiment, with values changed if wanted, and whatever it starts from and learns from; print scores."""
+    from redistill.config.check import seeds_of
+
+    seeds = [seed] if seed is not None else seeds_of(_root(), _experiment_name(experiment), study)
+    plan = _experiment_plan(experiment, study, task, seeds, changes)
+    runs = {line.key for line in plan.runs}
+    _make(plan, f"run of `{experiment}` like that", lambda node: node.key in runs or node.kind == "cell")
+    for node in plan.nodes.values():
+        if node.kind == "cell":
+            print(_scores(plan, node))
+
+
+def _scores(plan: Plan, cell: Node) -> str:
+    metrics = json.loads((cell.folder(plan.root) / "metrics.json").read_text(encoding="utf-8"))
+    values = ", ".join(f"{100 * score['value']:.1f} ({role})" for role, score in metrics["dev"].items())
+    return f"{cell.title}: {metrics['metric']} on dev, times 100: {values}"
+
+
+@app.command()
+def trace(experiment: Annotated[str, typer.Argument(help="Name of the experiment")],
+          output: Annotated[Path, typer.Option("--output", "-o", help="File to write")],
+          task: TaskOption = None, seed: Annotated[int, typer.Option("--seed", help="Seed")] = 0,
+          step: Annotated[int | None, typer.Option("--step", help="Look into every operation of this step")] = None,
+          stage: Annotated[int, typer.Option("--stage", help="Stage of that step")] = 0,
+          against: Annotated[Path | None, typer.Option("--against", help="Another machine's trace")] = None,
+          study: StudyOption = DEFAULT_STUDY, trust_plugins: TrustOption = False) -> None:  # fmt: skip
+    """Train once more beside the store and write the digest of every step; compare with another machine's."""
+    from redistill.jobs import make_all, traced
+
+    plan = _experiment_plan(experiment, study, task, [seed], None)
+    node = plan.nodes[plan.runs[0].key]
+    if node.kind == "baseline":
+        raise RedistillError(f"`{experiment}` is a baseline: it has no steps")
+    make_all(plan, list(node.inputs.values()))
+    traced(plan, node, output, stage, step)
+    if against is not None:
+        from redistill.training.trace import compare
+
+        print(compare(output, against))
+
+
+@app.command()
+def import_torchdistill(
+    files: Annotated[list[Path], typer.Argument(help="YAML files of torchdistill 1.x")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to")],
+) -> None:
+    """Convert torchdistill's configurations; nothing that they name is imported, and nothing is left out silently."""
+    from redistill.torchdistill import import_files
+
+    for report in import_files(files, output):
+        print(report)
 
 
 @app.command()
 def teacher_outputs(experiment: Annotated[str, typer.Argument(help="The teacher's experiment")],
-                    task: TaskOption = None, study: StudyOption = DEFAULT_STUDY) -> None:  # fmt: skip
+                    task: TaskOption = None, study: StudyOption = DEFAULT_STUDY,
+                    trust_plugins: TrustOption = False) -> None:  # fmt: skip
     """Store what teachers say about the splits that their students learn from."""
-    _make(study, f"teacher `{experiment}`", lambda n: n.kind == "outputs" and _matches(n, experiment, task))
+    _make(_plan(study), f"teacher `{experiment}`", lambda n: n.kind == "outputs" and _matches(n, experiment, task))
 
 
 @app.command()
 def evaluate(experiment: Annotated[str, typer.Argument(help="Name of the experiment")], task: TaskOption = None,
-             study: StudyOption = DEFAULT_STUDY) -> None:  # fmt: skip
+             study: StudyOption = DEFAULT_STUDY, trust_plugins: TrustOption = False) -> None:  # fmt: skip
     """Compute metrics from stored predictions."""
-    _make(study, f"cell of `{experiment}`", lambda n: n.kind == "cell" and _matches(n, experiment, task))
+    _make(_plan(study), f"cell of `{experiment}`", lambda n: n.kind == "cell" and _matches(n, experiment, task))
 
 
 @app.command()
-def table(name: Annotated[str, typer.Argument(help="Name of the table")], study: StudyOption = DEFAULT_STUDY) -> None:
+def table(name: Annotated[str, typer.Argument(help="Name of the table")], study: StudyOption = DEFAULT_STUDY,
+          trust_plugins: TrustOption = False) -> None:  # fmt: skip
     """Make a table, with all that it needs."""
-    _make(study, f"table `{name}`", lambda n: n.kind == "table" and _matches(n, name))
+    _make(_plan(study), f"table `{name}`", lambda n: n.kind == "table" and _matches(n, name))
 
 
 @app.command()
-def make(key: Annotated[str, typer.Argument(help="Key of something that was planned")]) -> None:
+def make(key: Annotated[str, typer.Argument(help="Key of something that was planned")],
+         trust_plugins: TrustOption = False) -> None:  # fmt: skip
     """Make one planned thing from inputs that are there; what Snakemake's jobs call. Dies with its parent."""
     from redistill.jobs import make as make_one
 
     _die_with_parent()
+    interruption.listen()
     make_one(_root(), key)
 
 

@@ -23,6 +23,8 @@ PORTABLE = {
 def variables(runtime: dict[str, Any]) -> dict[str, str]:
     """Environment variables of a study's runtime."""
     pinned = dict.fromkeys(THREADS, str(runtime["threads"]))
+    if runtime["device"] == "cuda":
+        pinned["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # without it, cuBLAS has no deterministic form
     return {**pinned, **PORTABLE} if runtime["portable"] else pinned
 
 

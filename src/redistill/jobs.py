@@ -1,15 +1,20 @@
 """Make one thing of a plan: verify its inputs, run its stage in a work folder, put the result into the store."""
 
 import importlib
+import os
 import shutil
+import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from redistill import environment
+from redistill import environment, failures, interruption
 from redistill.errors import RedistillError
-from redistill.plan import Node, Plan, read_specification, write_specifications
+from redistill.plan import Node, Plan, Specification, models_checked, read_specification, write_specifications
 from redistill.provenance import record, store
 from redistill.tables.publish import differences
 from redistill.tables.publish import publish as copy_out
@@ -28,53 +33,140 @@ STAGES = {
     "table": "redistill.tables.make:make_table",
     "study": "redistill.tables.publish:gather",
 }
-PORTABLE = {"threads": 1, "portable": True}
+PORTABLE = {"threads": 1, "portable": True, "device": "cpu", "processes": 1}
 
 
 def make(root: Path, key: str) -> Path:
     """Make the thing that was planned under `key`, or find it made, and return its folder.
 
     Raises:
-        RedistillError: it cannot be made; the message says what to do.
+        RedistillError: it cannot be made, or could not be a moment ago; the message says what to do.
         IntegrityError: an input is not what its manifest says.
+        Interrupted: SIGTERM came; the same call goes on.
     """
-    node, inputs = read_specification(root, key)
-    folder = node.folder(root)
+    told = read_specification(root, key)
+    folder = told.node.folder(root)
+    if int(os.environ.get("RANK", 0)):
+        if not store.is_done(folder):
+            with failures.noted(root, key):
+                _join(root, told)
+        return folder
     with store.locked(root / "store", key):
         if not store.is_done(folder) and not store.recovered(folder):
-            _make(root, node, inputs, folder)
+            failures.refuse(root, key, told.node.title)
+            with failures.noted(root, key):
+                _make(root, told, folder)
     return folder
 
 
-def _make(root: Path, node: Node, inputs: dict[str, Path], folder: Path) -> None:
+def _make(root: Path, told: Specification, folder: Path) -> None:
+    node = told.node
     environment.pin(node.config.get("runtime", PORTABLE))
-    for role, path in inputs.items():
+    for role, path in told.inputs.items():
         if not store.is_done(path):
             raise RedistillError(f"{node.title}: its {role} is not there ({path.relative_to(root)}); make that first")
         store.trust(root, path)
     start = record.started()
-    work = root / "store" / "work" / node.key
-    shutil.rmtree(work, ignore_errors=True)
+    scratch = root / "store" / "work" / node.key
+    work = scratch / "result"
+    shutil.rmtree(work, ignore_errors=True)  # what an attempt before has left; a run goes on from `progress`
     work.mkdir(parents=True)
-    module, function = STAGES[node.kind].split(":")
-    counted: dict[str, Any] = getattr(importlib.import_module(module), function)(node.config, inputs, work)
+    with _other_processes(root, node):
+        counted = _stage(told, work)
     (work / "counts.json").write_text(store.pretty(counted), encoding="utf-8")
+    resumes = record.resumes(scratch / "progress")
     store.put(root, work, folder, node.parts)
     if node.kind == "study":
         copy_out(root, node.title, folder)
-    noted = record.finished(start, root, node.title, node.parts)
+    noted = record.finished(start, root, node.title, node.parts, resumes)
     store.write_atomically(root / "store" / "records" / f"{node.key}.json", store.pretty(noted))
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _stage(told: Specification, work: Path) -> dict[str, Any]:
+    """Run the stage's function."""
+    module, name = STAGES[told.node.kind].split(":")
+    function = getattr(importlib.import_module(module), name)
+    more = {"every": told.checkpoints} if told.node.kind in ("teacher", "student") else {}
+    counted: dict[str, Any] = function(told.node.config, told.inputs, work, **more)
+    return counted
+
+
+def _join(root: Path, told: Specification) -> None:
+    """Train along as one of several processes; the first one keeps the books."""
+    environment.pin(told.node.config["runtime"])
+    _stage(told, root / "store" / "work" / told.node.key / "result")
+
+
+@contextmanager
+def _other_processes(root: Path, node: Node) -> Iterator[None]:
+    """Where the study says that several processes train a run together, and nobody has started them: start them."""
+    processes = node.config.get("runtime", PORTABLE)["processes"]
+    if node.kind not in ("teacher", "student") or processes == 1 or "WORLD_SIZE" in os.environ:
+        yield
+        return
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
+    os.environ.update(shared, RANK="0", LOCAL_RANK="0")
+    command = [sys.executable, "-m", "redistill", "make", node.key]
+    others = [
+        subprocess.Popen(command, cwd=root, env={**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+        for rank in range(1, processes)
+    ]
+    try:
+        yield
+        for other in others:
+            other.wait(timeout=60)
+    finally:
+        for other in others:
+            if other.poll() is None:
+                other.kill()
+                other.wait()
+
+
+def begin(plan: Plan) -> None:
+    """What a new command of Snakemake does once: check the models, in a process that may import torch, and forget
+    what failed before.
+
+    Raises:
+        RedistillError: the models are wrong.
+    """
+    if not models_checked(plan):
+        done = subprocess.run(
+            [sys.executable, "-m", "redistill", "check", plan.checked.name], cwd=plan.root, stdout=sys.stderr
+        )
+        if done.returncode:
+            raise RedistillError(f"the study `{plan.checked.name}` was refused; see above")
+    failures.forget(plan.root, [node.key for node in plan.missing()])
 
 
 def make_all(plan: Plan, keys: list[str]) -> None:
     """Make these nodes of a plan and all that they need, one after the other, in this process' children."""
     write_specifications(plan, keys)
+    failures.forget(plan.root, [node.key for node in plan.missing(keys)])
     for node in plan.missing(keys):
         print(f"{node.kind}: {node.title} ({node.key})", flush=True)
         # a process each: a runtime is pinned before numpy and torch are imported, and only then
         done = subprocess.run([sys.executable, "-m", "redistill", "make", node.key], cwd=plan.root)
+        if done.returncode == interruption.EXIT:
+            raise interruption.Interrupted(f"{node.title}: stopped; the same command goes on")
         if done.returncode:
             raise RedistillError(f"{node.title}: could not be made; see above")
+
+
+def traced(plan: Plan, node: Node, file: Path, stage: int, step: int | None) -> None:
+    """Train a run in a scratch folder, its store untouched, and write the digests of its steps to `file`."""
+    environment.pin(node.config["runtime"])
+    from redistill.training.run import SAVED, run
+    from redistill.training.trace import Trace
+
+    inputs = {role: plan.nodes[key].folder(plan.root) for role, key in node.inputs.items()}
+    with tempfile.TemporaryDirectory() as scratch, file.open("w", encoding="utf-8") as stream:
+        work = Path(scratch) / "result"
+        work.mkdir()
+        run(node.config, inputs, work, SAVED, (Trace(stream, stage, step),))
 
 
 def publish(plan: Plan) -> list[Path]:

@@ -12,14 +12,13 @@ from typing import Any
 
 from redistill import registry
 from redistill.config import schema
-from redistill.config.check import Checked, check
+from redistill.config.check import Checked, Row, check
 from redistill.errors import RedistillError
-from redistill.evaluation.metrics import METRICS
 from redistill.provenance import store
 from redistill.provenance.keys import fingerprint, key_of, versions
 
 # kind of node -> (area of the store, entry module, packages that its numbers depend on)
-_NUMERIC = ("numpy", "pyarrow", "torch", "safetensors")
+_NUMERIC = ("numpy", "pyarrow", "torch", "safetensors", "accelerate")
 KINDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "data": ("data", "redistill.data.fetch", ()),
     "model": ("models", "redistill.data.fetch", ()),
@@ -122,18 +121,45 @@ def make_plan(root: Path, study: str) -> Plan:
     Raises:
         ConfigError: the study, or a file that it reaches, has mistakes.
     """
-    planner = _Planner(check(root, study))
+    return lay_out(root, check(root, study))
+
+
+def lay_out(root: Path, checked: Checked) -> Plan:
+    """The plan of a study that was found right."""
+    planner = _Planner(checked)
     planner.study()
-    return Plan(root, planner.checked, planner.nodes, tuple(planner.runs))
+    return Plan(root, checked, planner.nodes, tuple(planner.runs))
 
 
-def _components(config: dict[str, Any]) -> Iterator[str]:
-    """Modules of the registered components that a run's config names."""
-    if "architecture" in config.get("student", {}):
-        yield registry.module_name("architecture", config["student"]["architecture"])
+def _components(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Kind and name of the registered components that a run's config names."""
+    students = [config.get("student", {})]
+    for module in config.get("modules", {}).values():
+        yield "module", module["method"]
     for stage in config.get("stages", []):
-        for term in stage["loss"].values():
-            yield registry.module_name("loss", term["method"])
+        students += [stage["rebuild"]["student"]] if stage["rebuild"] else []
+        yield "optimiser", stage["optimiser"]["method"]
+        yield "schedule", stage["schedule"]["method"]
+        yield from (("loss", term["method"]) for term in stage["loss"].values())
+    yield from (("architecture", s["architecture"]["method"]) for s in students if s.get("architecture"))
+
+
+def _resolved(said: schema.Component) -> dict[str, Any]:
+    """A component as a resolved config has it: what the engine reads, and every setting written out."""
+    own = {key: value for key, value in said.model_dump().items() if key in type(said).model_fields}
+    return {**own, "settings": registry.with_defaults(said.kind, said.method, said.settings)}
+
+
+def _code(module: str, components: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Digests of the code of a stage and of the components that it names, plugins among them."""
+    modules, plugins = [module], dict[str, str]()
+    for kind, name in components:
+        outside = registry.plugin(kind, name)
+        if outside is None:
+            modules.append(registry.module_name(kind, name))
+        else:
+            plugins[f"plugin:{kind}:{name}"] = outside.sha256[:16]
+    return {**{m: digest[:16] for m, digest in fingerprint(modules).items()}, **plugins}
 
 
 class _Planner:
@@ -145,18 +171,20 @@ class _Planner:
         self.runs: list[Run] = []
         self.runtime = checked.study.runtime.model_dump()
         self._runs_by_name: dict[tuple[str, str, int], Node] = {}
-        self._teachers = {e.teacher.experiment for e in checked.experiments.values() if e.teacher}
+        self._teachers = {
+            t.experiment for r in checked.recipes.values() for t in r.experiment.all_teachers.values() if t.experiment
+        }
 
     def _add(
         self, kind: str, title: str, config: dict[str, Any], inputs: dict[str, str],
-        components: Iterable[str] = (), packages: tuple[str, ...] = (),
+        components: Iterable[tuple[str, str]] = (), packages: tuple[str, ...] = (),
     ) -> Node:  # fmt: skip
         _, module, needed = KINDS[kind]
         parts = {
             "kind": "run" if kind in ("teacher", "student") else kind,
             "config": config,
             "inputs": inputs,
-            "code": {m: digest[:16] for m, digest in fingerprint([module, *components]).items()},
+            "code": _code(module, components),
             "packages": versions(tuple(sorted({*needed, *packages}))),
         }
         node = Node(kind, title, parts)
@@ -177,11 +205,11 @@ class _Planner:
         assert task.source
         assert task.splits
         config: dict[str, Any] = {
-            "type": task.type, "input": task.input, "labels": task.labels, "reader": task.reader,
-            "options": registry.with_defaults("reader", task.reader, task.options),
-            "splits": task.splits.model_dump(), "split_seed": task.split_seed,
+            "type": task.type, "input": task.input, "labels": task.labels, "image_shape": task.image_shape,
+            "reader": _resolved(task.reader), "splits": task.splits.model_dump(),
+            "split_seed": task.split_seed,
         }  # fmt: skip
-        component = registry.module_name("reader", task.reader)
+        component = ("reader", task.reader.method)
         return self._add("dataset", name, config, {"source": self.source(task.source).key}, [component])
 
     def tokens(self, task: str, source: str, max_length: int) -> Node:
@@ -190,101 +218,118 @@ class _Planner:
 
     # --- runs --------------------------------------------------------------------------------------------------------
 
-    def run(self, experiment_name: str, task_name: str, seed: int) -> Node:
-        """The run of an experiment on a task with a seed, and all that it needs."""
-        name = (experiment_name, task_name, seed)
+    def run(self, recipe: str, task_name: str, seed: int) -> Node:
+        """The run of a recipe on a task with a seed, and all that it needs."""
+        name = (recipe, task_name, seed)
         if name not in self._runs_by_name:
             self._runs_by_name[name] = self._new_run(*name)
         return self._runs_by_name[name]
 
-    def _new_run(self, experiment_name: str, task_name: str, seed: int) -> Node:
-        experiment, task = self.checked.experiments[experiment_name], self.checked.tasks[task_name]
-        title = f"{experiment_name} · {task_name} · seed {seed}"
-        what = {"type": task.type, "input": task.input, "labels": task.labels}
+    def _new_run(self, recipe: str, task_name: str, seed: int) -> Node:
+        experiment, task = self.checked.experiment(recipe, task_name), self.checked.tasks[task_name]
+        title = f"{recipe} · {task_name} · seed {seed}"
+        what = {"type": task.type, "input": task.input, "labels": task.labels, "image_shape": task.image_shape}
         common = {"task": what, "seed": seed, "runtime": self.runtime}
+        inputs = {"dataset": self.dataset(task_name).key}
         if experiment.baseline is not None:
-            baseline = experiment.baseline
-            settings = registry.with_defaults("baseline", baseline.method, baseline.settings)
-            config = {**common, "baseline": {"method": baseline.method, "settings": settings}}
-            inputs = {"dataset": self.dataset(task_name).key}
-            return self._add("baseline", title, config, inputs, [registry.module_name("baseline", baseline.method)])
+            config = {**common, "baseline": _resolved(experiment.baseline)}
+            return self._add("baseline", title, config, inputs, [("baseline", experiment.baseline.method)])
         assert experiment.student is not None
-        student = experiment.student
         config = {
             **common,
-            "student": self._student(student),
+            "student": self._student(experiment.student),
+            "modules": {name: _resolved(module) for name, module in experiment.modules.items()},
             "stages": [self._stage(stage) for stage in experiment.stages],
             "evaluation": self._evaluation(experiment, task),
         }
-        inputs = {"dataset": self.dataset(task_name).key}
-        if student.start is not None:
-            start = student.start
-            start_node = self.source(start.source) if start.source else self._start_run(start, task_name)
-            inputs["start"] = start_node.key
+        students = {"start": experiment.student} | {
+            f"start of stage {i}": stage.rebuild.student for i, stage in enumerate(experiment.stages) if stage.rebuild
+        }
+        for role, student in students.items():
+            if student.start is not None:
+                inputs[role] = self._start(student.start, task_name).key
         if task.input == "text":
-            inputs["tokens"] = self.tokens(task_name, self._tokenizer(experiment), student.max_length).key
+            tokenizer = self._tokenizer(experiment.student, task_name)
+            inputs["tokens"] = self.tokens(task_name, tokenizer, experiment.student.max_length).key
+            inputs["tokenizer"] = self.source(tokenizer).key
         inputs |= self._teaching(experiment, task_name)
-        packages = ("transformers", "tokenizers") if task.input == "text" else ()
-        role = "teacher" if experiment_name in self._teachers else "student"
-        return self._add(role, title, config, inputs, _components(config), packages)
+        role = "teacher" if recipe in self._teachers else "student"
+        return self._add(role, title, config, inputs, _components(config), self._packages(config))
 
-    def _start_run(self, start: schema.Start, task_name: str) -> Node:
+    @staticmethod
+    def _packages(config: dict[str, Any]) -> tuple[str, ...]:
+        """Packages that the numbers depend on, beside those of every run."""
+        text = ("transformers", "tokenizers") if config["task"]["input"] == "text" else ()
+        methods = {name for kind, name in _components(config) if kind == "architecture"}
+        return (*text, *sorted({"torchvision", "timm"}.intersection(methods)))
+
+    def _start(self, start: schema.Start, task_name: str) -> Node:
+        if start.source is not None:
+            return self.source(start.source)
         assert start.experiment is not None
         return self.run(start.experiment, start.task or task_name, start.seed)
 
-    def _tokenizer(self, experiment: schema.Experiment) -> str:
+    def _tokenizer(self, student: schema.Student, task_name: str) -> str:
         """The pretrained model whose tokenizer a text student uses: where its weights come from in the end."""
-        assert experiment.student is not None
-        assert experiment.student.start is not None
-        start = experiment.student.start
-        if start.source is not None:
-            return start.source
-        return self._tokenizer(self.checked.experiments[start.experiment or ""])
+        if student.tokenizer is not None:
+            return student.tokenizer
+        assert student.start is not None
+        if student.start.source is not None:
+            return student.start.source
+        before = self.checked.experiment(student.start.experiment or "", student.start.task or task_name)
+        assert before.student is not None
+        return self._tokenizer(before.student, student.start.task or task_name)
 
     @staticmethod
     def _student(student: schema.Student) -> dict[str, Any]:
-        config: dict[str, Any] = {}
-        if student.architecture is not None:
-            settings = registry.with_defaults("architecture", student.architecture, student.settings)
-            config |= {"architecture": student.architecture, "settings": settings}
-        if student.start is not None:
-            config["layers"] = student.start.layers
-        return config
+        architecture = student.architecture and _resolved(student.architecture)
+        start = student.start
+        return {
+            "architecture": architecture,
+            "start": start and {"layers": start.layers, "random": start.random, "fresh": start.fresh},
+        }
 
     @staticmethod
     def _evaluation(experiment: schema.Experiment, task: schema.Task) -> dict[str, Any]:
-        """The metric matters to a run only where it chooses a checkpoint."""
-        chooses = experiment.evaluation.checkpoint == "best"
-        return {**experiment.evaluation.model_dump(), **({"metric": task.metric} if chooses else {})}
+        """How a checkpoint is chosen matters to a run only where one is chosen."""
+        evaluation = experiment.evaluation
+        config: dict[str, Any] = {"checkpoint": evaluation.checkpoint, "batch_size": evaluation.batch_size}
+        if evaluation.checkpoint == "best":
+            config |= {"split": evaluation.split, "metrics": evaluation.metrics or [str(task.metric)]}
+        return config
 
-    @staticmethod
-    def _stage(stage: schema.Stage) -> dict[str, Any]:
-        terms = {
-            name: {**term.model_dump(), "settings": registry.with_defaults("loss", term.method, term.settings)}
-            for name, term in stage.loss.items()
+    def _stage(self, stage: schema.Stage) -> dict[str, Any]:
+        rebuild = stage.rebuild and {"student": self._student(stage.rebuild.student), "keep": stage.rebuild.keep}
+        return {
+            **stage.model_dump(),
+            "rebuild": rebuild,
+            "optimiser": _resolved(stage.optimiser),
+            "schedule": _resolved(stage.schedule),
+            "loss": {name: _resolved(term) for name, term in stage.loss.items()},
         }
-        return {**stage.model_dump(), "loss": terms}
 
     def _teaching(self, experiment: schema.Experiment, task_name: str) -> dict[str, str]:
-        """Keys of what the losses need of a teacher: stored logits, or the model itself to be tapped."""
-        if experiment.teacher is None:
-            return {}
-        teacher = experiment.teacher
-        if teacher.source is not None:
-            node = self.source(teacher.source)
-        else:
-            assert teacher.experiment is not None
-            node = self.run(teacher.experiment, task_name, teacher.seed)
-        asked: dict[str, set[str]] = {"teacher_logits": set(), "teacher_hidden": set()}
+        """Keys of what the losses need of the teachers: stored logits, or the models themselves to be tapped."""
+        nodes = {}
+        for name, teacher in experiment.all_teachers.items():
+            if teacher.source is not None:
+                nodes[name] = self.source(teacher.source)
+            else:
+                assert teacher.experiment is not None
+                nodes[name] = self.run(teacher.experiment, task_name, teacher.seed)
+        inputs = {}
         for stage in experiment.stages:
             for term in stage.loss.values():
-                for name in asked.keys() & set(registry.signature("loss", term.method).inputs):
-                    asked[name] |= set(stage.data)
-        inputs = {}
-        if asked["teacher_hidden"]:
-            inputs["teacher"] = node.key
-        for split in sorted(asked["teacher_logits"]):
-            inputs[f"outputs {split}"] = self._outputs(node, split).key
+                asked = registry.signature("loss", term.method).inputs
+                name = term.teacher or next(iter(nodes), "")
+                if "teacher_hidden" in asked:
+                    inputs[f"teacher {name}"] = nodes[name].key
+                if "teacher_logits" in asked:
+                    for split in sorted(stage.data):
+                        inputs[f"outputs {name} {split}"] = self._outputs(nodes[name], split).key
+        for module in experiment.modules.values():
+            sides = [module.of] if module.of != "student" else list(nodes) if module.like else []
+            inputs |= {f"teacher {name}": nodes[name].key for name in sides}
         return inputs
 
     def _outputs(self, teacher: Node, split: str) -> Node:
@@ -292,9 +337,9 @@ class _Planner:
         inputs |= {role: key for role, key in teacher.inputs.items() if role in ("dataset", "tokens")}
         task = teacher.config["task"]
         config = {"split": split, "runtime": self.runtime, "task": task}
-        components = list(_components({"student": teacher.config["student"]}))
-        packages = ("transformers",) if task["input"] == "text" else ()
-        return self._add("outputs", f"{teacher.title} · {split}", config, inputs, components, packages)
+        built = [component for component in _components(teacher.config) if component[0] == "architecture"]
+        packages = tuple(name for name in self._packages(teacher.config) if name != "tokenizers")
+        return self._add("outputs", f"{teacher.title} · {split}", config, inputs, built, packages)
 
     # --- results -----------------------------------------------------------------------------------------------------
 
@@ -305,41 +350,69 @@ class _Planner:
         return self._add("study", self.checked.name, {"title": study.title, "runs": runs}, tables)
 
     def _table(self, name: str, table: schema.Table) -> Node:
-        for row in table.rows:
-            for task in row.tasks or table.tasks:
-                for seed in row.seeds or table.seeds:
-                    node = self.run(row.experiment, task, seed)
-                    self.runs.append(Run(name, row.experiment, task, seed, node.key))
+        rows = self.checked.rows[name]
         cells = {}
-        for row in table.rows:
-            for task in row.tasks or table.tasks:
-                cells[f"{row.experiment}:{task}"] = self._cell(table, row, task).key
-        return self._add("table", name, self._table_config(name, table), cells)
+        for row in rows:
+            for task in row.tasks:
+                runs = self._runs(name, row, task)
+                if self.checked.tasks[task].metric is not None:  # none for an experiment on a task without labels
+                    cells[f"{row.name}:{task}"] = self._cell(row, task, runs).key
+        return self._add("table", name, self._table_config(name, table, rows), cells)
 
-    def _cell(self, table: schema.Table, row: schema.Row, task_name: str) -> Node:
-        metric = self.checked.tasks[task_name].metric
-        runs = {f"seed {s}": self.run(row.experiment, task_name, s).key for s in row.seeds or table.seeds}
-        return self._add("cell", f"{row.experiment} · {task_name}", {"metric": metric}, runs)
+    def _runs(self, table: str, row: Row, task: str) -> dict[str, str]:
+        """Keys of the runs behind one number: one for each seed; with a choice, for each point of the grid and seed."""
+        chooses = len(row.recipes) > 1
+        runs = {}
+        for i, recipe in enumerate(row.recipes):
+            for seed in row.seeds:
+                role = f"trial {i} seed {seed}" if chooses else f"seed {seed}"
+                runs[role] = self.run(recipe, task, seed).key
+                self.runs.append(Run(table, recipe if chooses else row.name, task, seed, runs[role]))
+        return runs
 
-    def _table_config(self, name: str, table: schema.Table) -> dict[str, Any]:
+    def _cell(self, row: Row, task: str, runs: dict[str, str]) -> Node:
+        config: dict[str, Any] = {"metric": self.checked.tasks[task].metric}
+        if len(row.recipes) > 1:
+            config["trials"] = [recipe.partition("@")[2] for recipe in row.recipes]
+        return self._add("cell", f"{row.name} · {task}", config, runs)
+
+    def _table_config(self, name: str, table: schema.Table, rows: list[Row]) -> dict[str, Any]:
         columns = []
         for task_name in table.tasks:
             task = self.checked.tasks[task_name]
-            metric = str(task.metric)
-            assert metric in METRICS
-            dev = task.splits.dev if task.splits else 0
-            columns.append({"task": task_name, "title": task.title, "metric": metric, "dev": dev,
+            if task.metric is None:
+                continue
+            columns.append({"task": task_name, "title": task.title, "metric": task.metric,
                             "source": self.checked.sources[task.source or ""].citation})  # fmt: skip
-        rows = [
-            {"experiment": row.experiment, "tasks": row.tasks or table.tasks, "seeds": row.seeds or table.seeds,
-             "label": self.checked.experiments[row.experiment].label,
-             "notes": self.checked.experiments[row.experiment].notes}
-            for row in table.rows
-        ]  # fmt: skip
         return {
-            "name": name, "title": table.title, "study": self.checked.study.title, "columns": columns, "rows": rows,
+            "name": name, "title": table.title, "study": self.checked.study.title, "columns": columns,
+            "rows": [self._row_config(row) for row in rows],
             "comparisons": [comparison.model_dump() for comparison in table.comparisons],
         }  # fmt: skip
+
+    def _row_config(self, row: Row) -> dict[str, Any]:
+        evaluations = [self.checked.experiment(row.recipes[0], task).evaluation for task in row.tasks]
+        on_dev = any(e.checkpoint == "best" and e.split == "dev" for e in evaluations)
+        return {
+            "experiment": row.name, "tasks": list(row.tasks), "seeds": list(row.seeds), "label": row.label,
+            "notes": row.notes, "trials": len(row.recipes), "selected_on_dev": on_dev,
+        }  # fmt: skip
+
+
+# --- what was checked ---------------------------------------------------------------------------------------------
+
+
+def _check_note(plan: Plan) -> Path:
+    return plan.root / "store" / "work" / "checked" / plan.target.key
+
+
+def models_checked(plan: Plan) -> bool:
+    """Whether the models of this very study were found right before; known without torch."""
+    return _check_note(plan).is_file()
+
+
+def note_models_checked(plan: Plan) -> None:
+    store.write_atomically(_check_note(plan), f"{plan.checked.name}\n")
 
 
 # --- what a job is told ----------------------------------------------------------------------------------------------
@@ -352,17 +425,42 @@ def specification(root: Path, key: str) -> Path:
 
 def write_specifications(plan: Plan, keys: Iterable[str] | None = None) -> None:
     """Write the specification of everything that is missing for these keys (the study's, if none are given)."""
+    plugins = [
+        {"kind": p.kind, "name": p.name, "file": p.file.relative_to(plan.root.resolve()).as_posix(), "sha256": p.sha256}
+        for p in plan.checked.plugins
+    ]
     for node in plan.missing(keys):
         inputs = {role: plan.nodes[key].folder(Path()).as_posix() for role, key in node.inputs.items()}
-        value = {"kind": node.kind, "title": node.title, "parts": node.parts, "input_folders": inputs}
+        value = {
+            "kind": node.kind, "title": node.title, "parts": node.parts, "input_folders": inputs,
+            "plugins": plugins, "checkpoints": plan.checked.study.checkpoints.model_dump(),
+        }  # fmt: skip
         file = specification(plan.root, node.key)
         text = store.pretty(value)
         if not file.is_file() or file.read_text(encoding="utf-8") != text:
             store.write_atomically(file, text)
 
 
-def read_specification(root: Path, key: str) -> tuple[Node, dict[str, Path]]:
-    """A planned node and the folders of its inputs.
+def _code_now(planned: dict[str, str]) -> dict[str, str]:
+    """Digests of today's code for the modules and plugins that were planned."""
+    now = {m: digest[:16] for m, digest in fingerprint(m for m in planned if ":" not in m).items()}
+    for name in planned.keys() - now.keys():
+        outside = registry.plugin(*name.split(":")[1:]) if ":" in name else None
+        now[name] = outside.sha256[:16] if outside else "gone"
+    return now
+
+
+@dataclass(frozen=True)
+class Specification:
+    """What a job is told: the node, the folders of its inputs, and how often to save a run in progress."""
+
+    node: Node
+    inputs: dict[str, Path]
+    checkpoints: dict[str, Any]
+
+
+def read_specification(root: Path, key: str) -> Specification:
+    """A planned node, as it was planned; from here on this process knows the study's plugins.
 
     Raises:
         RedistillError: nothing with this key was planned, or the code has changed since.
@@ -372,7 +470,8 @@ def read_specification(root: Path, key: str) -> tuple[Node, dict[str, Path]]:
         raise RedistillError(f"nothing with the key {key} was planned; `redistill plan` lists the keys of a study")
     value = json.loads(file.read_text(encoding="utf-8"))
     node = Node(value["kind"], value["title"], value["parts"])
-    now = {m: digest[:16] for m, digest in fingerprint(node.parts["code"]).items()}
-    if node.key != key or now != node.parts["code"]:
+    registry.use(registry.Plugin(p["kind"], p["name"], root / p["file"], p["sha256"]) for p in value["plugins"])
+    if node.key != key or _code_now(node.parts["code"]) != node.parts["code"]:
         raise RedistillError(f"{node.title}: the code has changed since {key} was planned; start again")
-    return node, {role: root / folder for role, folder in value["input_folders"].items()}
+    inputs = {role: root / folder for role, folder in value["input_folders"].items()}
+    return Specification(node, inputs, value["checkpoints"])

@@ -2,41 +2,64 @@
 
 A new component is a new file; nothing central changes. Signatures are read from the syntax tree, so that a study is
 checked, and its keys are computed, without importing torch. Positional parameters are what the component is given by
-the engine; keyword-only parameters are its settings in a config.
+the engine; keyword-only parameters are its settings in a config. An annotation such as `Annotated[float, Gt(0)]` or
+`Literal["a", "b"]` bounds a setting.
+
+Components from outside are an installed package's entry points (group `redistill.loss`, say), or files that a study
+names with their digests. Their syntax is read by anyone; they are imported only with the user's word.
 """
 
 import ast
+import hashlib
 import importlib
-from collections.abc import Callable
+import importlib.util
+import operator
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
+from importlib.machinery import PathFinder
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
+
+from redistill.errors import RedistillError
 
 PACKAGES = {
     "loss": "redistill.distill",
     "architecture": "redistill.models.architectures",
+    "module": "redistill.models.auxiliary",
+    "optimiser": "redistill.training.optimisers",
+    "schedule": "redistill.training.schedules",
     "baseline": "redistill.models.baselines",
     "reader": "redistill.data.readers",
 }
+TRUST = "REDISTILL_TRUST_PLUGINS"  # set for the processes of a command that was given --trust-plugins
 _ROOT = Path(__file__).parent
 _TYPES: dict[str, Any] = {
     "float": (int, float),
     "int": int,
     "bool": bool,
     "str": str,
+    "dict": dict,
     "list[int]": list,
+    "list[float]": list,
     "list[str]": list,
 }
+_INNER: dict[str, Any] = {"list[int]": int, "list[float]": (int, float), "list[str]": str}
+_BOUNDS = {"Gt": ("larger than", operator.gt), "Ge": ("at least", operator.ge),
+           "Lt": ("smaller than", operator.lt), "Le": ("at most", operator.le)}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One keyword-only parameter: its annotation as written, and whether it must be given."""
+    """One keyword-only parameter: its type as written, its bounds, whether it must be given."""
 
     annotation: str
     required: bool
     default: Any = None
+    bounds: tuple[tuple[str, float], ...] = ()
+    choices: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,8 +70,86 @@ class Signature:
     settings: dict[str, Setting]
 
 
+@dataclass(frozen=True)
+class Plugin:
+    """A component from outside: where its code is, and the digest that it must have."""
+
+    kind: str
+    name: str
+    file: Path
+    sha256: str
+
+
+_from_study: dict[tuple[str, str], Plugin] = {}
+
+
+def use(plugins: Iterable[Plugin]) -> None:
+    """Know these plugins, and no others, beside what is installed: the files that a study names.
+
+    Raises:
+        RedistillError: a name is taken, a file has another digest, or does not hold the function of its name.
+    """
+    _from_study.clear()
+    for plugin in plugins:
+        what = f"{plugin.kind} `{plugin.name}`"
+        if plugin.name in names(plugin.kind):
+            raise RedistillError(f"there is a {what} already: give the plugin's file and function another name")
+        found = digest(plugin.file)
+        if found != plugin.sha256:
+            raise RedistillError(f"{plugin.file}: SHA-256 is {found}, the study says {plugin.sha256}")
+        if _function(plugin.file, plugin.name) is None:
+            raise RedistillError(f"{plugin.file}: defines no function `{plugin.name}`")
+        _from_study[plugin.kind, plugin.name] = plugin
+
+
+def plugin(kind: str, name: str) -> Plugin | None:
+    """The plugin behind a name; None for a component of the package itself."""
+    return _from_study.get((kind, name)) or (None if name in _own(kind) else _installed().get((kind, name)))
+
+
+def digest(file: Path) -> str:
+    """SHA-256 of a plugin's file.
+
+    Raises:
+        RedistillError: it cannot be read.
+    """
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise RedistillError(f"{file}: cannot be read: {error.strerror}") from None
+
+
+@cache
+def _installed() -> dict[tuple[str, str], Plugin]:
+    """Components that installed packages declare, found without importing them."""
+    found = {}
+    for kind in PACKAGES:
+        for entry in entry_points(group=f"redistill.{kind}"):
+            file = _source_of(entry.module)
+            if file is not None and _function(file, entry.name) is not None:
+                found[kind, entry.name] = Plugin(kind, entry.name, file, digest(file))
+    return found
+
+
+def _source_of(module: str) -> Path | None:
+    spec, path = None, None
+    parts = module.split(".")
+    for depth in range(len(parts)):
+        spec = PathFinder.find_spec(".".join(parts[: depth + 1]), path)
+        if spec is None:
+            return None
+        path = list(spec.submodule_search_locations or [])
+    return Path(spec.origin) if spec is not None and spec.origin else None
+
+
 def module_name(kind: str, name: str) -> str:
     return f"{PACKAGES[kind]}.{name}"
+
+
+def source_file(kind: str, name: str) -> Path:
+    """The file that defines a component."""
+    outside = plugin(kind, name)
+    return outside.file if outside else _folder(kind) / f"{name}.py"
 
 
 def _folder(kind: str) -> Path:
@@ -56,57 +157,134 @@ def _folder(kind: str) -> Path:
 
 
 @cache
-def names(kind: str) -> tuple[str, ...]:
-    """The components of a kind: the modules that define a function of their own name."""
+def _own(kind: str) -> tuple[str, ...]:
     files = sorted(_folder(kind).glob("[a-z]*.py"))
-    return tuple(file.stem for file in files if _function(kind, file.stem) is not None)
+    return tuple(file.stem for file in files if _function(file, file.stem) is not None)
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """The components of a kind: the modules that define a function of their own name, and those from outside."""
+    outside = {name for k, name in (*_installed(), *_from_study) if k == kind}
+    return tuple(sorted({*_own(kind), *outside}))
 
 
 @cache
-def _function(kind: str, name: str) -> ast.FunctionDef | None:
-    tree = ast.parse((_folder(kind) / f"{name}.py").read_text(encoding="utf-8"))
+def _function(file: Path, name: str) -> ast.FunctionDef | None:
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
     return functions[0] if functions else None
 
 
-@cache
 def signature(kind: str, name: str) -> Signature:
     """Read a component's signature without importing it. `name` must be one of `names(kind)`."""
-    function = _function(kind, name)
+    return _signature(source_file(kind, name), name)
+
+
+@cache
+def _signature(file: Path, name: str) -> Signature:
+    function = _function(file, name)
     if function is None:
-        raise KeyError(f"no {kind} called {name}")
+        raise KeyError(f"no component called {name}")
     arguments = function.args
-    settings = {}
-    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        annotation = ast.unparse(argument.annotation) if argument.annotation else "str"
-        value = ast.literal_eval(default) if default is not None else None
-        settings[argument.arg] = Setting(annotation, default is None, value)
+    settings = {
+        argument.arg: _setting(argument.annotation, default)
+        for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    }
     return Signature(tuple(a.arg for a in (*arguments.posonlyargs, *arguments.args)), settings)
 
 
-def mistyped(annotation: str, value: Any) -> bool:
-    """Whether `value` is not what `annotation` asks for. An annotation outside the small table accepts anything."""
-    expected = _TYPES.get(annotation)
+def _setting(annotation: ast.expr | None, default: ast.expr | None) -> Setting:
+    bounds: list[tuple[str, float]] = []
+    choices: tuple[Any, ...] = ()
+    if isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):  # X | None
+        annotation = annotation.left
+    if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "Annotated":
+        assert isinstance(annotation.slice, ast.Tuple)
+        inner, *constraints = annotation.slice.elts
+        for call in constraints:
+            assert isinstance(call, ast.Call)
+            bounds.append((ast.unparse(call.func), ast.literal_eval(call.args[0])))
+        annotation = inner
+    if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "Literal":
+        values = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
+        choices = tuple(ast.literal_eval(value) for value in values)
+    written = ast.unparse(annotation) if annotation else "str"
+    value = ast.literal_eval(default) if default is not None else None
+    return Setting(written, default is None, value, tuple(bounds), choices)
+
+
+def mistake(setting: Setting, value: Any) -> str | None:
+    """What is wrong with a value for a setting; None if nothing. An annotation outside the table takes anything."""
+    if value is None and setting.default is None and not setting.required:
+        return None
+    if setting.choices:
+        return None if value in setting.choices else f"must be one of {', '.join(map(repr, setting.choices))}"
+    expected = _TYPES.get(setting.annotation)
     if expected is None:
-        return False
-    if isinstance(value, bool) and expected is not bool:
-        return True
-    if not isinstance(value, expected):
-        return True
-    inner = {"list[int]": int, "list[str]": str}.get(annotation)
-    if inner is None:
-        return False
-    return any(isinstance(v, bool) or not isinstance(v, inner) for v in list(value))
+        return None
+    if not _is(value, expected) or not all(_is(v, _INNER[setting.annotation]) for v in _items(setting, value)):
+        return f"must be {setting.annotation}"
+    for bound, limit in setting.bounds:
+        words, holds = _BOUNDS[bound]
+        if not all(holds(v, limit) for v in (_items(setting, value) or [value])):
+            return f"must be {words} {limit}"
+    return None
+
+
+def _is(value: Any, expected: Any) -> bool:
+    return isinstance(value, expected) and (expected is bool or not isinstance(value, bool))
+
+
+def _items(setting: Setting, value: Any) -> list[Any]:
+    return list(value) if setting.annotation in _INNER else []
 
 
 def with_defaults(kind: str, name: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings with every default written out, in the order of the signature."""
+    """The settings with every default written out, in the order of the signature; numbers as their type has them."""
     known = signature(kind, name).settings
-    return {key: settings.get(key, setting.default) for key, setting in known.items()}
+    return {key: _exact(setting, settings.get(key, setting.default)) for key, setting in known.items()}
+
+
+def _exact(setting: Setting, value: Any) -> Any:
+    """2 and 2.0 are one value where a number is wanted, and give one key."""
+    if setting.annotation == "float" and value is not None:
+        return float(value)
+    return [float(v) for v in value] if setting.annotation == "list[float]" and value is not None else value
 
 
 def get(kind: str, name: str) -> Callable[..., Any]:
-    """Import a component and return its function."""
-    module = importlib.import_module(module_name(kind, name))
+    """Import a component and return its function.
+
+    Raises:
+        RedistillError: it comes from outside and the user has not said that it may be imported, or it cannot be.
+    """
+    outside = plugin(kind, name)
+    if outside is None:
+        module = importlib.import_module(module_name(kind, name))
+    else:
+        module = _imported(outside)
     function: Callable[..., Any] = getattr(module, name)
     return function
+
+
+def _imported(outside: Plugin) -> Any:
+    what = f"{outside.kind} `{outside.name}` ({outside.file})"
+    if not os.environ.get(TRUST):
+        raise RedistillError(
+            f"{what} is code from outside: read it, and say --trust-plugins "
+            "(with Snakemake, --config trust_plugins=true)"
+        )
+    if digest(outside.file) != outside.sha256:
+        raise RedistillError(f"{what} has changed since the study was planned")
+    spec = importlib.util.spec_from_file_location(f"redistill_plugin_{outside.name}", outside.file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise RedistillError(f"{what} cannot be imported: {error.__class__.__name__}: {error}") from error
+    return module

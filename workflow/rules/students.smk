@@ -14,7 +14,7 @@ rule train_student:
         key=keys("student"),
     conda:
         "../../envs/environment.yaml"
-    threads: PLAN.checked.study.runtime.threads
+    threads: PLAN.checked.study.runtime.threads * PLAN.checked.study.runtime.processes
     resources:
         mem_mb=3000,
         runtime=240,

@@ -14,7 +14,7 @@ rule train_teacher:
         key=keys("teacher"),
     conda:
         "../../envs/environment.yaml"
-    threads: PLAN.checked.study.runtime.threads
+    threads: PLAN.checked.study.runtime.threads * PLAN.checked.study.runtime.processes
     resources:
         mem_mb=3000,
         runtime=240,
@@ -40,7 +40,7 @@ rule store_outputs:
         key=keys("outputs"),
     conda:
         "../../envs/environment.yaml"
-    threads: PLAN.checked.study.runtime.threads
+    threads: PLAN.checked.study.runtime.threads * PLAN.checked.study.runtime.processes
     resources:
         mem_mb=3000,
         runtime=240,

@@ -1,5 +1,7 @@
-"""Read a whole study and refuse it, with every mistake at once, before anything is made."""
+"""Read a whole study and refuse it, with every mistake at once, before anything is made. Imports no torch."""
 
+import itertools
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,13 +11,35 @@ from pydantic import BaseModel
 from redistill import registry
 from redistill.config import compose, schema
 from redistill.config.parse import Document, KeyPath, nearest
-from redistill.errors import ConfigError, Problem
+from redistill.errors import ConfigError, Problem, RedistillError
 from redistill.evaluation.metrics import METRICS
 
 Model = TypeVar("Model", bound=BaseModel)
 
 TEACHER_INPUTS = {"teacher_logits", "teacher_hidden"}
 HIDDEN_INPUTS = {"student_hidden", "teacher_hidden"}
+TEXT_ARCHITECTURES = ("transformers",)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An experiment as it is for one task, with every value's place."""
+
+    experiment: schema.Experiment
+    document: Document
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table, its grid laid out: the recipes that it shows, or among which it chooses."""
+
+    name: str
+    experiment: str
+    label: str
+    notes: dict[str, str]
+    tasks: tuple[str, ...]
+    seeds: tuple[int, ...]
+    recipes: tuple[str, ...]
 
 
 @dataclass
@@ -26,30 +50,77 @@ class Checked:
     study: schema.Study
     sources: dict[str, schema.Source]
     tasks: dict[str, schema.Task] = field(default_factory=dict)
-    experiments: dict[str, schema.Experiment] = field(default_factory=dict)
+    recipes: dict[tuple[str, str], Recipe] = field(default_factory=dict)  # by name and task
+    rows: dict[str, list[Row]] = field(default_factory=dict)  # by table
+    plugins: list[registry.Plugin] = field(default_factory=list)
+
+    def experiment(self, name: str, task: str) -> schema.Experiment:
+        return self.recipes[name, task].experiment
 
 
-def check(root: Path, name: str) -> Checked:
-    """Read the study `configs/studies/<name>.yaml`.
+def check(root: Path, name: str, changes: Document | None = None) -> Checked:
+    """Read the study `configs/studies/<name>.yaml`; `changes` are values laid over every row, by their path.
 
     Raises:
         ConfigError: with all the mistakes in the study and in every file that it reaches.
     """
-    return _Checker(root, name).run()
+    return _Checker(root, name, changes).run(compose.read(root, "studies", name))
+
+
+def check_experiment(
+    root: Path, name: str, tasks: list[str], seeds: list[int], study: str, changes: Document | None = None
+) -> Checked:
+    """Check an experiment that need not be in a study, on these tasks, with the runtime and plugins of `study`."""
+    around = compose.validate(schema.Study, compose.read(root, "studies", study))
+    row = {"experiment": name, "name": None}
+    data = {
+        "title": name, "runtime": around.runtime.model_dump(), "checkpoints": around.checkpoints.model_dump(),
+        "plugins": {n: p.model_dump() for n, p in around.plugins.items()},
+        "tables": {"run": {"title": name, "tasks": tasks, "seeds": seeds, "rows": [row]}},
+    }  # fmt: skip
+    place = compose.read(root, "experiments", name).place(())
+    return _Checker(root, name, changes, published=False).run(Document(data, {(): place}))
+
+
+def tasks_of(root: Path, experiment: str, study: str) -> list[str]:
+    """The tasks that a study has an experiment on, else those that the experiment itself has values for.
+
+    Raises:
+        RedistillError: neither says any.
+    """
+    tables = compose.validate(schema.Study, compose.read(root, "studies", study)).tables.values()
+    rows = [(table, row) for table in tables for row in table.rows if row.experiment == experiment]
+    found = [task for table, row in rows for task in row.tasks or table.tasks]
+    if not found:
+        per_task = compose.read(root, "experiments", experiment).data.get("per_task")
+        found = list(per_task) if isinstance(per_task, dict) else []
+    if not found:
+        raise RedistillError(f"the study `{study}` has no row `{experiment}`: say on which task, with --task")
+    return list(dict.fromkeys(found))
+
+
+def seeds_of(root: Path, experiment: str, study: str) -> list[int]:
+    """The seeds that a study has an experiment with; 0 if it has none."""
+    tables = compose.validate(schema.Study, compose.read(root, "studies", study)).tables.values()
+    found = [
+        s for table in tables for row in table.rows if row.experiment == experiment for s in row.seeds or table.seeds
+    ]
+    return list(dict.fromkeys(found)) or [0]
 
 
 class _Checker:
     """Collects problems while it follows names from file to file."""
 
-    def __init__(self, root: Path, name: str):
-        self.root, self.name = root, name
+    def __init__(self, root: Path, name: str, changes: Document | None, published: bool = True):
+        self.root, self.name, self.changes, self.published = root, name, changes, published
         self.problems: list[Problem] = []
         self.broken: set[str] = set()  # sources that are wrong themselves; said once
         self.documents: dict[tuple[str, str], Document] = {}
+        self.refused: set[tuple[str, str]] = set()  # recipes that are wrong themselves; said once
         self.checked: Checked
         self.visiting: list[tuple[str, str]] = []
 
-    def run(self) -> Checked:
+    def run(self, document: Document) -> Checked:
         sources = compose.load(self.root / "configs" / "sources.yaml", "configs/sources.yaml")
         if not isinstance(sources.data, dict):
             raise ConfigError([sources.problem((), "must be a mapping of names to sources")])
@@ -61,15 +132,14 @@ class _Checker:
                 self.problems.extend(error.problems)
                 self.broken.add(name)
         try:
-            document = compose.read(self.root, "studies", self.name)
             study = compose.validate(schema.Study, document)
         except ConfigError as error:
             raise ConfigError([*self.problems, *error.problems]) from None
         self.checked = Checked(self.name, study, models)
-        if study.runtime.portable and study.runtime.device != "cpu":
-            self._say(document, ("runtime", "portable"), "holds on CPUs alone; set it to false for `cuda`")
+        self._plugins(document, study)
+        self._runtime(document, study.runtime)
         for table_name, table in study.tables.items():
-            self._table(document, ("tables", table_name), table)
+            self._table(document, ("tables", table_name), table_name, table)
         if self.problems:
             raise ConfigError(self.problems)
         return self.checked
@@ -77,18 +147,55 @@ class _Checker:
     def _say(self, document: Document, path: KeyPath, message: str) -> None:
         self.problems.append(document.problem(path, message))
 
+    def _runtime(self, document: Document, runtime: schema.Runtime) -> None:
+        if runtime.portable and runtime.device != "cpu":
+            self._say(document, ("runtime", "portable"), "holds on CPUs alone; set it to false for `cuda`")
+        if runtime.portable and runtime.precision != "float32":
+            self._say(document, ("runtime", "portable"), "holds for float32 alone; set it to false, or `precision`")
+        if runtime.precision == "float16" and runtime.device == "cpu":
+            self._say(document, ("runtime", "precision"), "float16 trains on `cuda` alone; CPUs have `bfloat16`")
+
+    def _plugins(self, document: Document, study: schema.Study) -> None:
+        found = []
+        for name, said in study.plugins.items():
+            path: KeyPath = ("plugins", name)
+            file = (self.root / said.file).resolve()
+            if not file.is_relative_to(self.root.resolve()):
+                self._say(document, (*path, "file"), "must lie in the project's folder")
+                continue
+            plugin = registry.Plugin(said.kind, file.stem, file, said.sha256)
+            try:
+                registry.use([plugin])
+                found.append(plugin)
+            except RedistillError as error:
+                self._say(document, path, str(error).replace(f"{self.root.resolve()}/", ""))
+        registry.use(found)
+        self.checked.plugins = found
+
+    # --- tasks -------------------------------------------------------------------------------------------------------
+
     def _named(
         self, folder: str, model: type[Model], name: str, document: Document, path: KeyPath, into: dict[str, Model]
     ) -> Model | None:
         """Read a file by name once; a file that is wrong is reported once."""
+        read = self._read(folder, name, document, path)
+        if read is not None and name not in into and (folder, name) not in self.refused:
+            try:
+                into[name] = compose.validate(model, read)
+            except ConfigError as error:
+                self.problems.extend(error.problems)
+                self.refused.add((folder, name))
+        return into.get(name)
+
+    def _read(self, folder: str, name: str, document: Document, path: KeyPath) -> Document | None:
         if (folder, name) not in self.documents:
             self.documents[folder, name] = Document(None, {(): document.place(path)})
             try:
                 self.documents[folder, name] = compose.read(self.root, folder, name, document.problem(path, ""))
-                into[name] = compose.validate(model, self.documents[folder, name])
             except ConfigError as error:
                 self.problems.extend(error.problems)
-        return into.get(name)
+        read = self.documents[folder, name]
+        return read if read.data is not None else None
 
     def _task(self, name: str, document: Document, path: KeyPath) -> schema.Task | None:
         seen = ("tasks", name) in self.documents
@@ -98,11 +205,17 @@ class _Checker:
         return task
 
     def _check_task(self, document: Document, task: schema.Task) -> None:
+        if task.input == "image" and task.image_shape is None:
+            self._say(document, (), "an image task needs `image_shape`: channels, height and width")
         if task.pool is not None:
             for i, name in enumerate(task.pool.tasks):
                 pooled = self._task(name, document, ("pool", "tasks", i))
                 if pooled is not None and pooled.pool is not None:
                     self._say(document, ("pool", "tasks", i), f"`{name}` is a pool itself; name the tasks in it")
+                if pooled is not None and pooled.input != task.input:
+                    self._say(
+                        document, ("pool", "tasks", i), f"`{name}` is made of {pooled.input}s, not of {task.input}s"
+                    )
             if "dev" in task.pool.splits:
                 here: KeyPath = ("pool", "splits", task.pool.splits.index("dev"))
                 self._say(document, here, "`dev` is only reported on, never trained on")
@@ -110,63 +223,144 @@ class _Checker:
         for key in ("source", "reader", "splits"):
             if getattr(task, key) is None:
                 self._say(document, (), f"`{key}` is missing (or `pool`, to take other tasks' inputs)")
-        if task.source is not None and task.source not in {*self.checked.sources, *self.broken}:
-            self._say(document, ("source",), f"no source `{task.source}`; {nearest(task.source, self.checked.sources)}")
+        data = [n for n, source in self.checked.sources.items() if source.kind == "data"]
+        if task.source is not None and task.source not in {*data, *self.broken}:
+            self._say(document, ("source",), f"no data source `{task.source}`; {nearest(task.source, data)}")
         if task.reader is not None:
-            self._component(document, "reader", task.reader, ("reader",), task.options, ("options",))
+            self._component(document, task.reader, ("reader",))
         if task.type != "unlabelled":
-            metrics = [name for name, (kind, _) in METRICS.items() if kind == task.type]
-            if task.metric not in metrics:
-                message = f"`{task.metric}` does not measure {task.type}; {nearest(str(task.metric), metrics)}"
-                self._say(document, ("metric",), message)
+            self._metric(document, ("metric",), task.metric, task)
         if task.type == "classification" and len(task.labels) < 2:
             self._say(document, ("labels",), "a classification task names at least two labels, in order")
+        self._unique(document, ("labels",), task.labels)
 
-    def _component(
-        self, document: Document, kind: str, name: str, path: KeyPath, settings: dict[str, Any], where: KeyPath
-    ) -> registry.Signature | None:
+    def _metric(self, document: Document, path: KeyPath, metric: str | None, task: schema.Task) -> None:
+        metrics = [name for name, (kind, _) in METRICS.items() if kind == task.type]
+        if metric not in metrics:
+            self._say(document, path, f"`{metric}` does not measure {task.type}; {nearest(str(metric), metrics)}")
+
+    def _component(self, document: Document, said: schema.Component, path: KeyPath) -> registry.Signature | None:
+        kind, name = said.kind, said.method
         if name not in registry.names(kind):
-            self._say(document, path, f"no {kind} `{name}`; {nearest(name, registry.names(kind))}")
+            self._say(document, (*path, "method"), f"no {kind} `{name}`; {nearest(name, registry.names(kind))}")
             return None
         signature = registry.signature(kind, name)
-        for key, value in settings.items():
+        own = [key for key in type(said).model_fields if key != "method"]
+        for key, value in said.settings.items():
             if key not in signature.settings:
-                message = f"{kind} `{name}` has no setting `{key}`; {nearest(key, signature.settings)}"
-                self._say(document, (*where, key), message)
-            elif registry.mistyped(signature.settings[key].annotation, value):
-                self._say(document, (*where, key), f"must be {signature.settings[key].annotation}, but it is `{value}`")
+                message = f"{kind} `{name}` has no setting `{key}`; {nearest(key, [*signature.settings, *own])}"
+                self._say(document, (*path, key), message)
+            elif wrong := registry.mistake(signature.settings[key], value):
+                self._say(document, (*path, key), f"{wrong}, but it is `{value}`")
         for key, setting in signature.settings.items():
-            if setting.required and key not in settings:
-                self._say(document, where if settings else path, f"{kind} `{name}` needs the setting `{key}`")
+            if setting.required and key not in said.settings:
+                self._say(document, path, f"{kind} `{name}` needs the setting `{key}`")
         return signature
 
-    def _table(self, document: Document, path: KeyPath, table: schema.Table) -> None:
-        for i, name in enumerate(table.tasks):
-            column = self._task(name, document, (*path, "tasks", i))
-            if column is not None and column.type == "unlabelled":
-                self._say(document, (*path, "tasks", i), f"`{name}` has no labels, so no metric and no column")
+    # --- tables ------------------------------------------------------------------------------------------------------
+
+    def _table(self, document: Document, path: KeyPath, name: str, table: schema.Table) -> None:
+        for i, task in enumerate(table.tasks):
+            column = self._task(task, document, (*path, "tasks", i))
+            if column is not None and column.type == "unlabelled" and self.published:
+                self._say(document, (*path, "tasks", i), f"`{task}` has no labels, so no metric and no column")
+            elif table.choose is not None and column is not None and column.splits and not column.splits.has("select"):
+                self._say(document, (*path, "tasks", i), f"`{task}` has no `select` split, which `choose` decides on")
         self._unique(document, (*path, "tasks"), table.tasks)
         self._unique(document, (*path, "seeds"), table.seeds)
-        names = [row.experiment for row in table.rows]
-        self._unique(document, (*path, "rows"), names)
+        rows: list[Row] = []
         for i, row in enumerate(table.rows):
-            here = (*path, "rows", i)
-            self._columns(document, (*here, "tasks"), row.tasks, table)
-            self._unique(document, (*here, "seeds"), row.seeds or [])
-            for task in row.tasks or table.tasks:
-                self._experiment(row.experiment, task, document, (*here, "experiment"))
+            rows += self._row(document, (*path, "rows", i), row, table, [r.name for r in rows])
+        self.checked.rows[name] = rows
+        self._comparisons(document, path, table, {row.name: row for row in rows})
+
+    def _row(
+        self, document: Document, here: KeyPath, row: schema.Row, table: schema.Table, taken: list[str]
+    ) -> list[Row]:
+        self._columns(document, (*here, "tasks"), row.tasks, table)
+        self._unique(document, (*here, "tasks"), row.tasks or [])
+        self._unique(document, (*here, "seeds"), row.seeds or [])
+        points = self._points(document, (*here, "set"), row)
+        tasks = tuple(task for task in row.tasks or table.tasks if task in table.tasks) or tuple(table.tasks)
+        for suffix, changes in points:
+            for task in tasks:
+                self._recipe(
+                    row.experiment, task, document, (*here, "experiment"), f"{row.experiment}{suffix}", changes
+                )
+        name, recipes = row.name or row.experiment, [f"{row.experiment}{suffix}" for suffix, _ in points]
+        if table.choose is not None:
+            self._trials(document, here, recipes, tasks[0], table.choose.trials)
+        if table.choose is not None or not points or (row.name and len(points) == 1):
+            laid_out = [(name, recipes, "")]
+        else:
+            laid_out = [
+                (f"{name}{suffix}", [recipe], suffix) for (suffix, _), recipe in zip(points, recipes, strict=True)
+            ]
+        rows = []
+        for row_name, recipes, suffix in laid_out:
+            if row_name in taken:
+                self._say(document, here, f"the table has a row `{row_name}` already; give this one another `name`")
+            recipe = self.checked.recipes.get((recipes[0], tasks[0])) if recipes else None  # none: wrong, and said so
+            label = (row.label or (recipe.experiment.label if recipe else "")) + (f", {suffix[1:]}" if suffix else "")
+            notes = recipe.experiment.notes if recipe else {}
+            seeds = tuple(row.seeds or table.seeds)
+            rows.append(Row(row_name, row.experiment, label, notes, tasks, seeds, tuple(recipes)))
+        return rows
+
+    def _points(self, document: Document, path: KeyPath, row: schema.Row) -> list[tuple[str, Document | None]]:
+        """Every point of a row's grid: what distinguishes its name, and its values with their places."""
+        axes: list[list[tuple[str, Document]]] = []
+        for key, value in row.set.items():
+            here = (*path, key)
+            parts = [(value, document.sub(*here))]
+            if isinstance(value, dict) and "grid" in value:
+                values = value["grid"] if set(value) == {"grid"} and isinstance(value["grid"], list) else []
+                self._unique(document, (*here, "grid"), values)
+                parts = [(v, document.sub(*here, "grid", i)) for i, v in enumerate(values)]
+            if not parts:
+                self._say(document, here, "a grid is `{grid: [value, value]}` and nothing else")
+            word = self._word(row.experiment, key)
+            axes.append([(f"{word}={v if isinstance(v, str) else json.dumps(v)}", _at(key, part)) for v, part in parts])
+        points: list[tuple[str, Document | None]] = []
+        for point in itertools.product(*axes):
+            changes = [*(changed for _, changed in point), *([self.changes] if self.changes else [])]
+            suffix = ",".join(words for words, _ in point)
+            points.append((f"@{suffix}" if suffix else "", _together(changes)))
+        return points
+
+    def _word(self, experiment: str, path: str) -> str:
+        """The last step of a path; the whole path where the study sets another one of the experiment that ends alike."""
+        rows = [
+            row for table in self.checked.study.tables.values() for row in table.rows if row.experiment == experiment
+        ]
+        step = path.rpartition(".")[2]
+        alike = {key for row in rows for key in row.set if key.rpartition(".")[2] == step}
+        return step if len(alike) == 1 else path
+
+    def _trials(self, document: Document, here: KeyPath, recipes: list[str], task: str, trials: int) -> None:
+        recipe = self.checked.recipes.get((recipes[0], task)) if recipes else None
+        if recipe is None:  # wrong itself
+            return
+        baseline = recipe.experiment.baseline
+        tunable = baseline is None or bool(registry.signature("baseline", baseline.method).settings)
+        if len(recipes) != trials and (tunable or len(recipes) != 1):
+            self._say(document, here, f"has {len(recipes)} points to choose from, and every row of this table has {trials}: "
+                                      f"give `set` a grid of {trials}")  # fmt: skip
+
+    def _comparisons(self, document: Document, path: KeyPath, table: schema.Table, rows: dict[str, Row]) -> None:
         for i, comparison in enumerate(table.comparisons):
             here = (*path, "comparisons", i)
             self._columns(document, (*here, "tasks"), comparison.tasks, table)
+            if comparison.row == comparison.against:
+                self._say(document, (*here, "against"), "is the same row: a row does not differ from itself")
             for key in ("row", "against"):
-                if getattr(comparison, key) not in names:
-                    wrong = getattr(comparison, key)
-                    self._say(document, (*here, key), f"the table has no row `{wrong}`; {nearest(wrong, names)}")
+                name = getattr(comparison, key)
+                if name not in rows:
+                    self._say(document, (*here, key), f"the table has no row `{name}`; {nearest(name, rows)}")
                     continue
-                columns = next(row.tasks for row in table.rows if row.experiment == getattr(comparison, key))
                 for j, task in enumerate(comparison.tasks or []):
-                    if columns is not None and task not in columns:
-                        self._say(document, (*here, "tasks", j), f"row `{getattr(comparison, key)}` has no `{task}`")
+                    if task not in rows[name].tasks:
+                        self._say(document, (*here, "tasks", j), f"row `{name}` has no `{task}`")
 
     def _columns(self, document: Document, path: KeyPath, tasks: list[str] | None, table: schema.Table) -> None:
         for i, task in enumerate(tasks or []):
@@ -178,67 +372,131 @@ class _Checker:
             if value in values[:i]:
                 self._say(document, (*path, i), f"`{value}` stands twice")
 
-    def _experiment(self, name: str, task_name: str, document: Document, path: KeyPath) -> schema.Experiment | None:
+    # --- experiments -------------------------------------------------------------------------------------------------
+
+    def _recipe(
+        self, experiment: str, task_name: str, document: Document, path: KeyPath, name: str = "",
+        changes: Document | None = None,
+    ) -> schema.Experiment | None:  # fmt: skip
         """Check an experiment on a task, and what it starts from and learns from."""
+        name = name or experiment
         if (name, task_name) in self.visiting:
             self._say(document, path, f"goes round in a circle: `{name}` on `{task_name}` needs itself")
             return None
-        experiment = self._named("experiments", schema.Experiment, name, document, path, self.checked.experiments)
+        known = self.checked.recipes.get((name, task_name))
+        if known is not None or (name, task_name) in self.refused:
+            return known.experiment if known else None
+        recipe = self._composed(experiment, task_name, document, path, changes)
         task = self.checked.tasks.get(task_name)
-        if experiment is None or task is None:
-            return experiment
+        if recipe is None or task is None:
+            self.refused.add((name, task_name))
+            return None
         self.visiting.append((name, task_name))
-        self._check_experiment(self.documents["experiments", name], experiment, task, task_name)
+        self._check_experiment(recipe.document, recipe.experiment, task, task_name)
         self.visiting.pop()
-        return experiment
+        self.checked.recipes[name, task_name] = recipe
+        return recipe.experiment
+
+    def _composed(
+        self, name: str, task: str, document: Document, path: KeyPath, changes: Document | None
+    ) -> Recipe | None:
+        read = self._read("experiments", name, document, path)
+        if read is None:
+            return None
+        try:
+            per_task = read.data.get("per_task")
+            if isinstance(per_task, dict) and isinstance(per_task.get(task), dict):
+                read = compose.override(read, read.sub("per_task", task))
+            if changes is not None:
+                read = compose.override(read, changes)
+            return Recipe(compose.validate(schema.Experiment, read), read)
+        except ConfigError as error:
+            self.problems.extend(error.problems)
+            return None
 
     def _check_experiment(
         self, document: Document, experiment: schema.Experiment, task: schema.Task, task_name: str
     ) -> None:
+        for other in experiment.per_task:
+            if other not in compose.known(self.root, "tasks"):
+                hint = nearest(other, compose.known(self.root, "tasks"))
+                self._say(document, ("per_task", other), f"there is no task `{other}`; {hint}")
         if experiment.baseline is not None:
-            if experiment.student or experiment.stages or experiment.teacher:
+            if experiment.student or experiment.stages or experiment.all_teachers:
                 self._say(document, ("baseline",), "a baseline is fitted: no student, teacher or stages beside it")
-            baseline = experiment.baseline
-            self._component(document, "baseline", baseline.method, ("baseline", "method"), baseline.settings,
-                            ("baseline", "settings"))  # fmt: skip
+            signature = self._component(document, experiment.baseline, ("baseline",))
+            for kind in ("text", "image"):
+                if signature is not None and f"{kind}s" in signature.inputs and task.input != kind:
+                    self._say(
+                        document, ("baseline", "method"), f"reads {kind}s, and `{task_name}` is made of {task.input}s"
+                    )
             return
         if experiment.student is None or not experiment.stages:
             self._say(document, (), "needs a `student` and `stages`, or a `baseline`")
             return
-        self._student(document, experiment.student, task, task_name)
-        if experiment.teacher is not None:
-            self._teacher(document, experiment.teacher, task_name)
-        if experiment.evaluation.checkpoint == "best" and (task.splits is None or not task.splits.select):
-            self._say(document, ("evaluation", "checkpoint"), f"task `{task_name}` has no `select` to choose `best` on")
+        self._student(document, ("student",), experiment.student, task, task_name)
+        for name, teacher in experiment.all_teachers.items():
+            path: KeyPath = ("teacher",) if experiment.teacher is not None else ("teachers", name)
+            self._teacher(document, path, teacher, experiment, task_name)
+        for name, module in experiment.modules.items():
+            self._component(document, module, ("modules", name))
+            if module.of not in ("student", *experiment.all_teachers):
+                known = nearest(module.of, ("student", *experiment.all_teachers))
+                self._say(document, ("modules", name, "of"), f"there is no `{module.of}`; {known}")
+        self._evaluation(document, experiment.evaluation, task, task_name)
         for i, stage in enumerate(experiment.stages):
             self._stage(document, ("stages", i), experiment, stage, task, task_name)
 
-    def _student(self, document: Document, student: schema.Student, task: schema.Task, task_name: str) -> None:
-        here: KeyPath = ("student",)
-        start = student.start
-        if task.input == "image":
-            if student.architecture is None:
-                self._say(document, here, "an image task needs `architecture`")
-            elif student.start is not None:
-                self._say(document, (*here, "start"), "a registered architecture starts at random")
+    def _evaluation(self, document: Document, evaluation: schema.Evaluation, task: schema.Task, task_name: str) -> None:
+        for i, metric in enumerate(evaluation.metrics or []):
+            self._metric(document, ("evaluation", "metrics", i), metric, task)
+        if evaluation.checkpoint == "best" and (task.splits is None or not task.splits.has(evaluation.split)):
+            self._say(document, ("evaluation", "checkpoint"),
+                      f"task `{task_name}` has no `{evaluation.split}` to choose `best` on")  # fmt: skip
+
+    def _student(
+        self, document: Document, here: KeyPath, student: schema.Student, task: schema.Task, task_name: str
+    ) -> None:
+        start, architecture = student.start, student.architecture
+        if architecture is not None:
+            self._component(document, architecture, (*here, "architecture"))
+            reads = "text" if architecture.method in TEXT_ARCHITECTURES else "image"
+            if reads != task.input:
+                self._say(
+                    document, (*here, "architecture"), f"reads {reads}s, and `{task_name}` is made of {task.input}s"
+                )
+            if reads == "text" and student.tokenizer is None and start is None:
+                self._say(document, here, "needs a `tokenizer`: a pretrained model whose tokenizer reads the texts")
+        elif task.input == "image":
+            self._say(document, here, "an image task needs `architecture`")
         elif start is None:
             self._say(document, here, "a text student needs a `start`: a pretrained `source`, or an `experiment`")
-        if student.architecture is not None:
-            self._component(document, "architecture", student.architecture, (*here, "architecture"), student.settings,
-                            (*here, "settings"))  # fmt: skip
-        if start is None:
-            return
+        if student.tokenizer is not None:
+            self._model_source(document, (*here, "tokenizer"), student.tokenizer)
+        if start is not None:
+            self._start(document, (*here, "start"), start, task, task_name)
+
+    def _start(self, document: Document, here: KeyPath, start: schema.Start, task: schema.Task, task_name: str) -> None:
         if (start.source is None) == (start.experiment is None):
-            self._say(document, (*here, "start"), "give either a pretrained `source` or an `experiment`")
+            self._say(document, here, "give either a pretrained `source` or an `experiment`")
+        if start.layers is not None and task.input != "text":
+            self._say(document, (*here, "layers"), "chosen layers are of transformers that read texts")
+        if start.fresh and task.input == "text":
+            self._say(document, (*here, "fresh"), "a transformer's head is always drawn anew; leave this out")
         if start.source is not None:
-            self._model_source(document, (*here, "start", "source"), start.source)
+            self._model_source(document, (*here, "source"), start.source)
+            depth = self.checked.sources[start.source].config.get("num_hidden_layers") \
+                if start.source in self.checked.sources else None  # fmt: skip
+            for i, layer in enumerate(start.layers or []):
+                if depth is not None and layer >= depth:
+                    self._say(document, (*here, "layers", i), f"`{start.source}` has {depth} layers, counted from 0")
         if start.experiment is not None:
             other = start.task or task_name
             if start.task is not None:
-                self._task(start.task, document, (*here, "start", "task"))
-            found = self._experiment(start.experiment, other, document, (*here, "start", "experiment"))
+                self._task(start.task, document, (*here, "task"))
+            found = self._recipe(start.experiment, other, document, (*here, "experiment"))
             if found is not None and found.baseline is not None:
-                self._say(document, (*here, "start", "experiment"),
+                self._say(document, (*here, "experiment"),
                           f"`{start.experiment}` is a baseline: it has no weights to start from")  # fmt: skip
 
     def _model_source(self, document: Document, path: KeyPath, name: str) -> None:
@@ -246,51 +504,108 @@ class _Checker:
         if name not in models and name not in self.broken:
             self._say(document, path, f"no pretrained model `{name}` in configs/sources.yaml; {nearest(name, models)}")
 
-    def _teacher(self, document: Document, teacher: schema.Teacher, task_name: str) -> None:
+    def _teacher(
+        self, document: Document, here: KeyPath, teacher: schema.Teacher, experiment: schema.Experiment, task_name: str
+    ) -> None:
         if (teacher.source is None) == (teacher.experiment is None):
-            self._say(document, ("teacher",), "give either an `experiment` or a pretrained `source`")
+            self._say(document, here, "give either an `experiment` or a pretrained `source`")
         if teacher.source is not None:
-            self._model_source(document, ("teacher", "source"), teacher.source)
+            self._model_source(document, (*here, "source"), teacher.source)
         if teacher.experiment is not None:
-            path: KeyPath = ("teacher", "experiment")
-            found = self._experiment(teacher.experiment, task_name, document, path)
+            path: KeyPath = (*here, "experiment")
+            found = self._recipe(teacher.experiment, task_name, document, path)
             if found is not None and found.baseline is not None:
                 self._say(document, path, f"`{teacher.experiment}` is a baseline: it has no logits to teach with")
+
+    # --- stages ------------------------------------------------------------------------------------------------------
 
     def _stage(
         self, document: Document, path: KeyPath, experiment: schema.Experiment, stage: schema.Stage,
         task: schema.Task, task_name: str,
     ) -> None:  # fmt: skip
         for i, split in enumerate(stage.data):
-            empty = task.splits is not None and getattr(task.splits, split) == 0
+            empty = task.splits is not None and not task.splits.has(split)
             if empty or (task.pool is not None and split != "transfer"):
                 self._say(document, (*path, "data", i), f"task `{task_name}` has no `{split}` split")
             if split == "dev":
                 self._say(document, (*path, "data", i), "`dev` is only reported on, never trained on")
         self._unique(document, (*path, "data"), list(stage.data))
+        processes = self.checked.study.runtime.processes
+        if stage.batch_size < processes * stage.accumulate:
+            self._say(
+                document, (*path, "batch_size"), f"is smaller than {processes} processes x {stage.accumulate} passes"
+            )
+        self._component(document, stage.optimiser, (*path, "optimiser"))
+        self._component(document, stage.schedule, (*path, "schedule"))
+        if stage.rebuild is not None:
+            self._student(document, (*path, "rebuild", "student"), stage.rebuild.student, task, task_name)
         for name, term in stage.loss.items():
             here = (*path, "loss", name)
-            signature = self._component(document, "loss", term.method, (*here, "method"), term.settings,
-                                        (*here, "settings"))  # fmt: skip
+            signature = self._component(document, term, here)
             if signature is not None:
                 self._inputs(document, here, set(signature.inputs), term, experiment, stage, task)
+        if len(stage.loss) > 1 and "loss" in stage.loss:
+            self._say(
+                document, (*path, "loss", "loss"), "the sum of the terms is called `loss` in the log; rename this"
+            )
 
     def _inputs(
         self, document: Document, path: KeyPath, inputs: set[str], term: schema.Term, experiment: schema.Experiment,
         stage: schema.Stage, task: schema.Task,
     ) -> None:  # fmt: skip
         """Whether the experiment can give a loss what it asks for."""
-        method = f"loss `{term.method}`"
-        if inputs & TEACHER_INPUTS and experiment.teacher is None:
+        method, teachers = f"loss `{term.method}`", experiment.all_teachers
+        if inputs & TEACHER_INPUTS and not teachers:
             self._say(document, path, f"{method} needs a `teacher`, and the experiment names none")
-        logits_of_source = "teacher_logits" in inputs and experiment.teacher and experiment.teacher.source
-        if logits_of_source:
+        if term.teacher is not None and term.teacher not in teachers:
+            self._say(document, (*path, "teacher"), f"no teacher `{term.teacher}`; {nearest(term.teacher, teachers)}")
+        elif inputs & TEACHER_INPUTS and len(teachers) > 1 and term.teacher is None:
+            self._say(document, path, f"{method} does not say which `teacher`: {', '.join(sorted(teachers))}")
+        chosen = teachers.get(term.teacher or next(iter(teachers), ""))
+        if "teacher_logits" in inputs and chosen is not None and chosen.source is not None:
             self._say(document, path, f"{method} needs a teacher fine-tuned on the task: name its `experiment`")
         if "labels" in inputs and (task.type == "unlabelled" or stage.data == ["transfer"]):
             self._say(document, path, f"{method} needs labels, and this data has none")
+        if "mask" in inputs and task.input != "text":
+            self._say(document, path, f"{method} needs the mask of texts, and `{task.title}` is made of {task.input}s")
         if inputs & HIDDEN_INPUTS and term.taps is None:
             self._say(document, path, f"{method} needs `taps`: which modules of student and teacher it compares")
-        if term.taps is not None and not inputs & HIDDEN_INPUTS:
-            self._say(document, (*path, "taps"), f"{method} compares no hidden states")
-        if term.taps is not None and len(term.taps.student) != len(term.taps.teacher):
-            self._say(document, (*path, "taps"), "student and teacher need as many taps each; they are paired in order")
+        if term.taps is not None:
+            self._taps(document, (*path, "taps"), inputs, term.taps, method, experiment.modules)
+
+    def _taps(
+        self, document: Document, path: KeyPath, inputs: set[str], taps: schema.Taps, method: str,
+        modules: dict[str, schema.Auxiliary],
+    ) -> None:  # fmt: skip
+        for side in ("student", "teacher"):
+            given, wanted = getattr(taps, side), f"{side}_hidden" in inputs
+            own = [name for name, module in modules.items() if (module.of == "student") == (side == "student")]
+            for i, tap in enumerate(given):
+                steps = tap.partition(":")[0].split(".")
+                if steps[0] == "modules" and (len(steps) < 2 or steps[1] not in own):
+                    known = nearest(".".join(steps[1:2]), own)
+                    self._say(document, (*path, side, i), f"the {side} has no auxiliary module of that name; {known}")
+            if given and not wanted:
+                self._say(document, (*path, side), f"{method} compares no hidden states of the {side}")
+            if wanted and not given:
+                self._say(document, path, f"{method} needs taps in the {side}")
+        paired = inputs >= HIDDEN_INPUTS and taps.student and taps.teacher
+        if paired and len(taps.student) != len(taps.teacher):
+            self._say(document, path, "student and teacher need as many taps each; they are paired in order")
+
+
+def _at(key: str, part: Document) -> Document:
+    """A document that holds `part` under one key."""
+    places = {(key, *path): place for path, place in part.places.items()}
+    return Document({key: part.data}, {(): part.place(()), **places})
+
+
+def _together(parts: list[Document]) -> Document | None:
+    if not parts:
+        return None
+    data: dict[str, Any] = {}
+    places: dict[KeyPath, Any] = {}
+    for part in parts:
+        data |= part.data
+        places |= part.places
+    return Document(data, places)

@@ -1,5 +1,7 @@
 """Find configuration files by name, merge what they extend, and validate them with the place of every mistake."""
 
+import copy
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -7,10 +9,11 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from redistill.config.parse import Document, KeyPath, load, nearest
+from redistill.config.parse import Document, KeyPath, Place, load, nearest, parse
 from redistill.errors import ConfigError, Problem, RedistillError
 
 Model = TypeVar("Model", bound=BaseModel)
+_INDEX = re.compile(r"[0-9]{1,6}")
 
 
 def find_root(start: Path | None = None) -> Path:
@@ -45,8 +48,9 @@ def _extended(root: Path, file: Path, seen: tuple[Path, ...]) -> Document:
     document = load(file, str(file.relative_to(root)))
     if not isinstance(document.data, dict):
         raise ConfigError([document.problem((), "must be a mapping of keys to values")])
+    changes = _popped(document, "set")
     if "extends" not in document.data:
-        return document
+        return document if changes is None else override(document, changes)
     base_name = document.data.pop("extends")
     configs = (root / "configs").resolve()
     try:
@@ -58,7 +62,86 @@ def _extended(root: Path, file: Path, seen: tuple[Path, ...]) -> Document:
         raise ConfigError([document.problem(("extends",), f"`{base_name}` is no file beside this one, below configs/")])
     if base in (*seen, file.resolve()):
         raise ConfigError([document.problem(("extends",), "goes round in a circle")])
-    return merge(_extended(root, base, (*seen, file.resolve())), document)
+    merged = merge(_extended(root, base, (*seen, file.resolve())), document)
+    return merged if changes is None else override(merged, changes)
+
+
+def _popped(document: Document, key: str) -> Document | None:
+    """Take a mapping of paths to values out of a document."""
+    if key not in document.data:
+        return None
+    part = document.sub(key)
+    del document.data[key]
+    if not isinstance(part.data, dict):
+        raise ConfigError(
+            [part.problem((), f"`{key}` must be a mapping of paths, such as `stages.0.epochs`, to values")]
+        )
+    return part
+
+
+def assignments(written: list[str]) -> Document | None:
+    """Values by their path, as `--set stages.0.epochs=5` writes them; None if there are none.
+
+    Raises:
+        ConfigError: one has no `=`, or its value is no YAML.
+    """
+    changes = Document({}, {(): Place("--set", 1, 1)})
+    for text in written:
+        path, equals, value = text.partition("=")
+        if not equals or not path:
+            raise ConfigError([Problem("--set", 1, 1, text, "must be PATH=VALUE, such as stages.0.epochs=5")])
+        parsed = parse(value.encode(), f"--set {path}")
+        changes.data[path] = parsed.data
+        changes.places.update({(path, *inner): place for inner, place in parsed.places.items()})
+    return changes if written else None
+
+
+def override(document: Document, changes: Document) -> Document:
+    """Put each value of `changes` at its path, such as `stages.0.epochs`; `null` removes a key of a mapping.
+
+    Raises:
+        ConfigError: a path leads nowhere; says what there is.
+    """
+    result = Document(copy.deepcopy(document.data), dict(document.places))
+    problems: list[Problem] = []
+    for path, value in changes.data.items():
+        try:
+            _put(result, path, value, changes)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return result
+
+
+def _put(document: Document, path: str, value: Any, changes: Document) -> None:
+    here: KeyPath = ()
+    data = document.data
+    steps = path.split(".")
+    for last, written in ((i == len(steps) - 1, step) for i, step in enumerate(steps)):
+        step = int(written) if isinstance(data, list) and _INDEX.fullmatch(written) else written
+        if isinstance(data, list) and not (isinstance(step, int) and step < len(data)):
+            known = f"it has {len(data)} entries, counted from 0"
+            raise ConfigError(
+                [changes.problem((path,), f"there is no `{written}` in `{'.'.join(map(str, here))}`: {known}")]
+            )
+        if not isinstance(data, list | dict):
+            there = ".".join(map(str, here))
+            raise ConfigError([changes.problem((path,), f"`{there}` is a plain value: it has no `{written}` in it")])
+        here = (*here, step)
+        if not last and isinstance(data, dict) and step not in data:
+            data[str(step)] = {}
+            document.places[here] = changes.place((path,))
+        if not last:
+            data = data[step]
+    for old in [p for p in document.places if p[: len(here)] == here]:
+        del document.places[old]
+    if value is None and isinstance(data, dict):
+        data.pop(str(here[-1]), None)
+        return
+    data[here[-1]] = copy.deepcopy(value)
+    for inner, place in changes.sub(path).places.items():
+        document.places[*here, *inner] = place
 
 
 def merge(base: Document, over: Document) -> Document:

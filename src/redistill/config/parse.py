@@ -68,13 +68,22 @@ def load(file: Path, shown_as: str | None = None) -> Document:
     """Parse one file.
 
     Raises:
-        ConfigError: the file is missing, not UTF-8, too large, or not in the subset described above.
+        ConfigError: the file cannot be read, or `parse` refuses it.
     """
     name = shown_as or str(file)
     try:
         raw = file.read_bytes()
     except OSError as error:
         raise ConfigError([Problem(name, 1, 1, "", f"cannot be read: {error.strerror}")]) from None
+    return parse(raw, name)
+
+
+def parse(raw: bytes, name: str) -> Document:
+    """Parse the content of a file, or a value of the command line; `name` is what problems call it.
+
+    Raises:
+        ConfigError: it is not UTF-8, too large, or not in the subset described above.
+    """
     if len(raw) > MAX_BYTES:
         raise ConfigError([Problem(name, 1, 1, "", f"is larger than {MAX_BYTES} bytes")])
     try:

@@ -1,5 +1,6 @@
 """Fetch a data set or a pretrained model, and verify it before anything in it is read."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -22,8 +23,24 @@ def fetch(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[s
 
     Raises:
         IntegrityError: a digest is not what configs/sources.yaml says; names the file and both digests.
-        RedistillError: the file cannot be had, or lacks a member.
+        RedistillError: a file cannot be had, or a model's shape is not what configs/sources.yaml says.
     """
+    origin = config["origin"]
+    if origin["type"] == "hub":
+        _from_hub(origin, work)
+    elif origin["type"] == "folder":
+        _from_folder(origin, list(config["files"]), work)
+    else:
+        _from_package(config, work)
+    for name, digest in config["files"].items():
+        _verify(work / name, name, digest)
+    if config.get("config"):
+        _compare(config["config"], work / "config.json")
+    return {"files": sum(1 for file in work.rglob("*") if file.is_file())}
+
+
+def _from_package(config: dict[str, Any], work: Path) -> None:
+    """A file that a package ships, or members of a release's archive."""
     origin = config["origin"]
     with tempfile.TemporaryDirectory(dir=work.parent) as scratch:
         archive = _installed(origin) if origin["type"] == "installed" else _download(origin, Path(scratch))
@@ -34,9 +51,74 @@ def fetch(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[s
             if config["inner"]:
                 archive = _inner(archive, config, Path(scratch))
             _unpack(archive, config["folder"], config["files"], work)
-    for name, digest in config["files"].items():
-        _verify(work / name, name, digest)
-    return {"files": len(config["files"])}
+
+
+def _from_hub(origin: dict[str, Any], work: Path) -> None:
+    """Files of a hub's repository at one commit, from the hub's own cache where they are in it."""
+    from huggingface_hub import errors as hub
+    from huggingface_hub import hf_hub_download
+
+    repository, revision = origin["repository"], origin["revision"]
+    for name in origin["files"]:
+        what = f"{repository}: {name}"
+        try:
+            cached = hf_hub_download(repository, name, repo_type=origin["form"], revision=revision)
+        except (hub.RemoteEntryNotFoundError, hub.RevisionNotFoundError, hub.RepositoryNotFoundError) as error:
+            raise RedistillError(
+                f"{what}: the hub has no such {origin['form']}, commit {revision} or file, or asks for a log-in "
+                f"({type(error).__name__}): mend the origin in configs/sources.yaml, or log in to the hub"
+            ) from None
+        except (hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled):
+            raise RedistillError(
+                f"{what}: the hub cannot be reached, and its cache does not have commit {revision}. Connect once and "
+                "start again; or, if you have the files, take them from a folder: in configs/sources.yaml, write "
+                "`origin: {type: folder, variable: NAME, path: ...}` and the digests of the `files`"
+            ) from None
+        except (hub.HTTPError, OSError) as error:
+            first = (str(error).splitlines() or [""])[0]
+            raise RedistillError(
+                f"{what}: the hub did not give it ({type(error).__name__}: {first}): try again"
+            ) from None
+        _copy_file(Path(cached), work / name)
+
+
+def _from_folder(origin: dict[str, Any], files: list[str], work: Path) -> None:
+    """Files of a folder that the user has."""
+    variable = origin["variable"]
+    given = os.environ.get(variable)
+    inside = PurePosixPath(origin["path"])
+    if not given:
+        raise RedistillError(
+            f"{variable} is not set: let it name the folder that has {inside / files[0]}, and start again"
+        )
+    for name in files:
+        if not Path(given, inside, name).is_file():
+            raise RedistillError(
+                f"the folder that {variable} names has no file {inside / name}: let it name the right one"
+            )
+        _copy_file(Path(given, inside, name), work / name)
+
+
+def _copy_file(file: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(file, target)
+
+
+def _compare(said: dict[str, Any], file: Path) -> None:
+    """Refuse a model whose config.json is not what configs/sources.yaml says of its shape."""
+    if not file.is_file():
+        raise RedistillError("the source has no config.json to compare its `config` with: add it to the files")
+    found = json.loads(file.read_text(encoding="utf-8"))
+    for key, value in said.items():
+        if key not in found:
+            raise RedistillError(
+                f"config.json has no `{key}`; configs/sources.yaml says it is {value}: remove it there"
+            )
+        if found[key] != value:
+            raise RedistillError(
+                f"config.json: `{key}` is {found[key]}, but configs/sources.yaml says {value}: it is another model, or "
+                "the `config` there is to be mended"
+            )
 
 
 def _verify(file: Path, name: str, expected: str) -> None:

@@ -1,5 +1,6 @@
 """Make a task's data set: read the source once, split it once, without overlap, and write each split as parquet."""
 
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,23 +16,91 @@ Example = dict[str, Any]
 
 
 def prepare(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[str, Any]:
-    """Write `<split>.parquet` (id, text or image, label) and return what was counted on the way.
+    """Write `<split>.parquet` and return what was counted on the way.
 
-    A pool takes the inputs of other tasks, without their labels, as its `transfer` split.
+    The columns are id; text, and text_pair where the task has pairs, or image, its pixels (C, H, W) in a row as uint8
+    or float32; and label. A pool takes the inputs of other tasks, without their labels, as its `transfer` split.
 
     Raises:
-        RedistillError: the source has too few examples for the splits.
+        RedistillError: the source has too few examples for the splits, other row counts than published, a label that
+            the task does not name, or an image of another shape.
     """
     if "pool" in config:
         return _pool(config, inputs, work)
-    read = registry.get("reader", config["reader"])
-    examples, counts = read(inputs["source"], **config["options"])
-    sizes = config["splits"]
-    by_class = config["type"] == "classification"
-    for split, chosen in draw(examples, sizes, config["split_seed"], by_class).items():
+    reader = config["reader"]
+    found, counts = registry.get("reader", reader["method"])(inputs["source"], **reader["settings"])
+    official = "official" in config["splits"]
+    splits, sizes, left = _official(found, config) if official else _drawn(found, config)
+    for split, chosen in splits.items():
+        _check(chosen, split, config)
         _write(work / f"{split}.parquet", chosen, config, labelled=split != "transfer")
-    left = len(examples) - sum(sizes.values())
     return {"counts": dict(sorted(counts.items())), "splits": sizes, "not used": left}
+
+
+Splits = tuple[dict[str, list[Example]], dict[str, int], int]  # examples, sizes, and how many examples are in none
+
+
+def _drawn(found: list[Example] | dict[str, list[Example]], config: dict[str, Any]) -> Splits:
+    examples = [example for part in found.values() for example in part] if isinstance(found, dict) else found
+    sizes = config["splits"]
+    splits = draw(examples, sizes, config["split_seed"], config["type"] == "classification")
+    return splits, sizes, len(examples) - sum(sizes.values())
+
+
+def _official(found: list[Example] | dict[str, list[Example]], config: dict[str, Any]) -> Splits:
+    said, method = config["splits"], config["reader"]["method"]
+    if not isinstance(found, dict):
+        raise RedistillError(
+            f"reader `{method}` knows no official splits: give the sizes of `train`, `select` and `dev`"
+        )
+    for name in said["official"].values():
+        if name not in found:
+            there = ", ".join(f"`{split}`" for split in found)
+            raise RedistillError(f"reader `{method}` is given no split `{name}`, only {there}: name its file there")
+        _count(name, len(found[name]), said["rows"][name], said["sample"])
+    splits = {ours: found[theirs] for ours, theirs in said["official"].items()}
+    if said["select"]:
+        sizes = {"train": len(splits["train"]) - said["select"], "select": said["select"]}
+        if sizes["train"] < 1:
+            raise RedistillError(f"`select` asks for {said['select']} of {len(splits['train'])} examples of `train`")
+        splits |= draw(splits["train"], sizes, config["split_seed"], config["type"] == "classification")
+    used = {split: len(examples) for split, examples in sorted(splits.items())}
+    return splits, used, sum(map(len, found.values())) - sum(used.values())
+
+
+def _count(name: str, rows: int, published: int, sample: bool) -> None:
+    if rows == published or (sample and rows < published):
+        return
+    advice = (
+        "take the whole file, or say `sample: true` in the task's `splits`" if rows < published else "take that file"
+    )
+    raise RedistillError(f"split `{name}` has {rows} rows, but {published} were published: {advice}")
+
+
+def _check(examples: list[Example], split: str, config: dict[str, Any]) -> None:
+    """Refuse labels that the task does not name, labels that are missing, and images of another shape."""
+    classes = len(config["labels"]) if config["type"] == "classification" else None
+    shape = tuple(config.get("image_shape") or ())
+    for example in examples:
+        where = f"`{split}`, example `{example['id']}`"
+        label = example["label"]
+        if label is None and split != "transfer" and config["type"] != "unlabelled":
+            raise RedistillError(
+                f"{where}: has no label, so it can only be in `transfer`: take another split for `{split}`"
+            )
+        if label is not None and classes is not None and label not in range(classes):
+            raise RedistillError(f"{where}: its label is {label}, but the task names {classes} labels, counted from 0")
+        if label is not None and not math.isfinite(label):
+            raise RedistillError(f"{where}: its label is {label}, not a number: mend or remove that row")
+        if shape and config["input"] == "image" and not _fits(example["image"], shape):
+            found = list(np.shape(example["image"]))
+            raise RedistillError(
+                f"{where}: its image has the shape {found}, but the task's `image_shape` is {list(shape)}"
+            )
+
+
+def _fits(image: Any, shape: tuple[int, ...]) -> bool:
+    return np.shape(image) in (shape, (math.prod(shape),))
 
 
 def draw(examples: list[Example], sizes: dict[str, int], seed: int, by_class: bool) -> dict[str, list[Example]]:
@@ -61,23 +130,29 @@ def _spread(examples: list[Example]) -> list[Example]:
     places = []
     for example in examples:
         label = example["label"]
-        places.append(((rank[label] + 0.5) / totals[label], label))
+        places.append(((rank[label] + 0.5) / totals[label], -1 if label is None else label))
         rank[label] += 1
     return [examples[i] for i in sorted(range(len(examples)), key=places.__getitem__)]
 
 
 def _write(file: Path, examples: list[Example], config: dict[str, Any], labelled: bool) -> None:
     label_type = pa.int64() if config["type"] == "classification" else pa.float64()
-    column = {"text": pa.string(), "image": pa.list_(pa.float32())}[config["input"]]
-    labels = [example["label"] if labelled else None for example in examples]
-    table = pa.table(
-        {
-            "id": pa.array([example["id"] for example in examples], pa.string()),
-            config["input"]: pa.array([example[config["input"]] for example in examples], column),
-            "label": pa.array(labels, label_type),
-        }
-    )
-    pq.write_table(table, file)
+    columns = {"id": pa.array([example["id"] for example in examples], pa.string())}
+    if config["input"] == "image":
+        columns["image"] = _pixels([example["image"] for example in examples])
+    else:
+        names = [name for name in ("text", "text_pair") if name in examples[0]]
+        columns |= {name: pa.array([example[name] for example in examples], pa.string()) for name in names}
+    columns["label"] = pa.array([example["label"] if labelled else None for example in examples], label_type)
+    pq.write_table(pa.table(columns), file)
+
+
+def _pixels(images: list[Any]) -> pa.Array:
+    """A list of numbers an image: whole numbers in 0..255 as they are, all others as float32."""
+    arrays = [np.ravel(image) for image in images]
+    dtype = np.uint8 if arrays[0].dtype == np.uint8 else np.float32
+    starts = np.cumsum([0, *map(len, arrays)], dtype=np.int32)
+    return pa.ListArray.from_arrays(starts, np.concatenate(arrays).astype(dtype))
 
 
 def _pool(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[str, Any]:
@@ -86,12 +161,12 @@ def _pool(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[s
         for split in config["pool"]:
             file = folder / f"{split}.parquet"
             if file.is_file():
-                table = pq.read_table(file, columns=["id", config["input"]])
+                table = pq.read_table(file).drop_columns("label")
                 counts[f"{task} {split}"] = table.num_rows
                 pooled.append(table)
     if not pooled:
         raise RedistillError(f"none of the pooled tasks has one of the splits {', '.join(config['pool'])}")
-    table = pa.concat_tables(pooled)
+    table = pa.concat_tables(pooled, promote_options="default")  # a text without a pair has none
     table = table.append_column("label", pa.nulls(table.num_rows, pa.float64()))
     pq.write_table(table, work / "transfer.parquet")
     return {"counts": counts, "splits": {"transfer": table.num_rows}}

@@ -1,9 +1,18 @@
 """Knowledge distillation (Hinton, Vinyals and Dean 2015, arXiv:1503.02531)."""
 
+from typing import Annotated
+
+from annotated_types import Gt
 from torch import Tensor
 
 
-def kd(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 1.0, t_squared: bool = True) -> Tensor:
+def kd(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    *,
+    temperature: Annotated[float, Gt(0)] = 1.0,
+    t_squared: bool = True,
+) -> Tensor:
     """T^2 x KL(teacher, student) at temperature T, summed over classes, averaged over the batch.
 
     With one output (a regression) there is no distribution over classes. The term is then the mean squared difference

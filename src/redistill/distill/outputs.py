@@ -19,6 +19,6 @@ def make_outputs(config: dict[str, Any], inputs: dict[str, Path], work: Path) ->
     return {"examples": len(data)}
 
 
-def load_outputs(inputs: dict[str, Path], splits: list[str]) -> np.ndarray:
-    """The stored logits (n, C) of the splits, one after the other."""
-    return np.concatenate([np.load(inputs[f"outputs {split}"] / "logits.npy") for split in splits])
+def load_outputs(inputs: dict[str, Path], teacher: str, splits: list[str]) -> np.ndarray:
+    """A teacher's stored logits (n, C) over the splits, one after the other."""
+    return np.concatenate([np.load(inputs[f"outputs {teacher} {split}"] / "logits.npy") for split in splits])

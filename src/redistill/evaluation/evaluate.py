@@ -1,9 +1,11 @@
 """Metrics of a cell's runs, from their stored predictions; many runs in one process, and no torch."""
 
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from redistill.errors import RedistillError
@@ -12,22 +14,47 @@ from redistill.provenance.store import pretty
 
 
 def evaluate(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[str, Any]:
-    """Write metrics.json: the metric of each run on `dev`, by the run's role in the cell (`seed 0`)."""
-    scores = {role: score(folder, config["metric"]) for role, folder in inputs.items()}
-    (work / "metrics.json").write_text(pretty({"metric": config["metric"], "dev": scores}), encoding="utf-8")
-    return {"runs": len(scores)}
+    """Write metrics.json: the runs of the cell by role (`seed 0`), and the metric of each on `dev`.
+
+    Where the cell chooses among trials, `select` holds each trial's mean over the seeds on that split; the best one,
+    the first of equals, is `chosen`, and its runs are the cell's.
+    """
+    runs, said = inputs, {}
+    if "trials" in config:
+        trials = [_runs_of(f"trial {i} ", inputs) for i in range(len(config["trials"]))]
+        means = [fmean(score(run, config["metric"], "select")["value"] for run in t.values()) for t in trials]
+        best = max(range(len(means)), key=lambda i: (means[i], -i))
+        runs, said = (
+            trials[best],
+            {"chosen": config["trials"][best], "select": dict(zip(config["trials"], means, strict=True))},
+        )
+    written = {
+        "metric": config["metric"],
+        "runs": {role: folder.name for role, folder in runs.items()},
+        "dev": {role: score(folder, config["metric"], "dev") for role, folder in runs.items()},
+        **said,
+    }
+    (work / "metrics.json").write_text(pretty(written), encoding="utf-8")
+    return {"runs": len(inputs)}
 
 
-def score(run: Path, metric: str) -> dict[str, float | int]:
-    """A run's metric on dev, and on how many examples."""
-    labels, predictions = read_predictions(run)
+def _runs_of(trial: str, inputs: dict[str, Path]) -> dict[str, Path]:
+    return {role.removeprefix(trial): folder for role, folder in inputs.items() if role.startswith(trial)}
+
+
+def score(run: Path, metric: str, split: str) -> dict[str, float | int]:
+    """A run's metric on a split, and on how many examples."""
+    labels, predictions = read_predictions(run, split)
     _, function = METRICS[metric]
+    if not len(labels):
+        raise RedistillError(f"{run / 'predictions.parquet'}: holds no prediction on `{split}`")
     if not np.all(np.isfinite(predictions)):
         raise RedistillError(f"{run / 'predictions.parquet'}: holds a prediction that is not finite")
     return {"value": function(labels, predictions), "examples": len(labels)}
 
 
-def read_predictions(run: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and predictions (n,) of a run on dev, in the order of the ids."""
-    table = pq.read_table(run / "predictions.parquet", columns=["id", "label", "prediction"]).sort_by("id")
+def read_predictions(run: Path, split: str = "dev") -> tuple[np.ndarray, np.ndarray]:
+    """Labels and predictions (n,) of a run on a split, in the order of the ids."""
+    table = pq.read_table(run / "predictions.parquet", columns=["id", "split", "label", "prediction"])
+    table = table.filter(pc.equal(table["split"], split)).sort_by("id")
     return table["label"].to_numpy(), table["prediction"].to_numpy()

@@ -19,6 +19,27 @@ def accuracy(labels: "Array", predictions: "Array") -> float:
     return float((labels == predictions).mean())
 
 
+def matthews(labels: "Array", predictions: "Array") -> float:
+    """Matthews' correlation of classes (Gorodkin 2004 for more than two); 0 when either side is constant. Both (n,)."""
+    n = len(labels)
+    true, guessed = ([int((side == c).sum()) for c in {*labels.tolist(), *predictions.tolist()}]
+                     for side in (labels, predictions))  # fmt: skip
+    together = int((labels == predictions).sum()) * n - sum(t * g for t, g in zip(true, guessed, strict=True))
+    apart = (n**2 - sum(t**2 for t in true)) * (n**2 - sum(g**2 for g in guessed))
+    return float(together / apart**0.5) if apart else 0.0
+
+
+def f1(labels: "Array", predictions: "Array") -> float:
+    """F1 of class 1; 0 where it is neither a label nor predicted. Both (n,)."""
+    found, said = int(((labels == 1) & (predictions == 1)).sum()), int((labels == 1).sum() + (predictions == 1).sum())
+    return 2 * found / said if said else 0.0
+
+
+def accuracy_f1(labels: "Array", predictions: "Array") -> float:
+    """Mean of accuracy and F1, as GLUE scores MRPC and QQP (Wang et al. 2019). Both (n,)."""
+    return (accuracy(labels, predictions) + f1(labels, predictions)) / 2
+
+
 def pearson(labels: "Array", predictions: "Array") -> float:
     """Pearson's correlation; 0 when either side is constant. Both (n,)."""
     from scipy.stats import pearsonr
@@ -48,7 +69,13 @@ def _constant(values: "Array") -> bool:
 
 METRICS: dict[str, tuple[str, Callable[["Array", "Array"], float]]] = {
     "accuracy": ("classification", accuracy),
+    "matthews": ("classification", matthews),
+    "f1": ("classification", f1),
+    "accuracy_f1": ("classification", accuracy_f1),
     "pearson": ("regression", pearson),
     "spearman": ("regression", spearman),
     "pearson_spearman": ("regression", pearson_spearman),
 }
+
+# Those that measure two classes only, of which the second is what is looked for.
+BINARY = frozenset({"f1", "accuracy_f1"})

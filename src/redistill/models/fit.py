@@ -12,19 +12,44 @@ from redistill.provenance.store import pretty
 
 
 def fit(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[str, Any]:
-    """Write predictions.parquet and resolved.json."""
-    train, dev = (pq.read_table(inputs["dataset"] / f"{split}.parquet").to_pydict() for split in ("train", "dev"))
+    """Write predictions.parquet, on dev and on select where the task has it, and resolved.json."""
+    train = _read(inputs["dataset"], "train")
+    splits = [split for split in ("dev", "select") if (inputs["dataset"] / f"{split}.parquet").is_file()]
+    unseen = {split: _read(inputs["dataset"], split) for split in splits}
     classes = len(config["task"]["labels"]) if config["task"]["type"] == "classification" else 0
-    baseline = config["baseline"]
-    logits = registry.get("baseline", baseline["method"])(train, dev, classes, **baseline["settings"])
-    predictions = logits.argmax(1) if classes else logits[:, 0]
+    joined = {key: [value for one in unseen.values() for value in one[key]] for key in unseen["dev"]}
+    logits = _fitted(config["baseline"], train, joined, classes)
     columns = {
-        "id": pa.array(dev["id"]),
-        "split": pa.array(["dev"] * len(dev["id"])),
-        "label": pa.array(dev["label"]),
-        "prediction": pa.array(predictions),
+        "id": pa.array(joined["id"]),
+        "split": pa.array([split for split, one in unseen.items() for _ in one["id"]]),
+        "label": pa.array(joined["label"]),
+        "prediction": pa.array(logits.argmax(1) if classes else logits[:, 0]),
         "logits": pa.array(list(logits.astype(np.float32)), pa.list_(pa.float32())),
     }
     pq.write_table(pa.table(columns), work / "predictions.parquet")
     (work / "resolved.json").write_text(pretty(config), encoding="utf-8")
     return {"examples": len(train["id"])}
+
+
+def _read(folder: Path, split: str) -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = pq.read_table(folder / f"{split}.parquet").to_pydict()
+    return columns
+
+
+def _fitted(said: dict[str, Any], train: dict[str, Any], unseen: dict[str, Any], classes: int) -> np.ndarray:
+    """Call a baseline with what it asks for by name; the labels of what is unseen are not offered."""
+    offered = {
+        "texts": _texts(train), "images": train.get("image"), "labels": train["label"], "unseen_texts": _texts(unseen),
+        "unseen_images": unseen.get("image"), "num_unseen": len(unseen["id"]), "num_classes": classes,
+    }  # fmt: skip
+    inputs = registry.signature("baseline", said["method"]).inputs
+    logits: np.ndarray = registry.get("baseline", said["method"])(
+        *(offered[name] for name in inputs), **said["settings"]
+    )
+    return logits
+
+
+def _texts(columns: dict[str, Any]) -> list[str] | None:
+    if "text_pair" in columns:
+        return [f"{first} {second}" for first, second in zip(columns["text"], columns["text_pair"], strict=True)]
+    return columns.get("text")

@@ -14,6 +14,7 @@ from redistill.errors import RedistillError
 from redistill.models.linear import make_portable
 
 Config = dict[str, Any]
+TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def prepare_torch(runtime: Config) -> None:
@@ -32,34 +33,76 @@ def outputs_of(task: Config) -> int:
     return len(task["labels"]) if task["type"] == "classification" else 1
 
 
-def build(config: Config, inputs: dict[str, Path], seed: int) -> nn.Module:
-    """The student of a run's config, with its starting weights, drawn from `seed` where they are random."""
-    student = config["student"]
-    if "architecture" in student:
-        model = _architecture(student, config["task"], seed)
-    else:
+def build(student: Config, task: Config, runtime: Config, folder: Path | None, seed: int) -> nn.Module:
+    """A student with its starting weights, drawn from `seed` where they are random.
+
+    Args:
+        student: architecture and start, as a resolved config has them.
+        folder: the pretrained model or run that it starts from; None for a random start.
+
+    Raises:
+        RedistillError: the weights do not fit.
+    """
+    if student["architecture"] is None:
         from redistill.models import text  # transformers takes a second to import, and images do not need it
 
-        model = text.start(inputs["start"], student["layers"], config["task"], seed)
-    return _placed(model, config["runtime"])
+        assert folder is not None
+        model: nn.Module = text.start(folder, student["start"], task, seed)
+    else:
+        torch.manual_seed(seed)
+        model = architecture(student["architecture"], task)
+        if folder is not None:
+            _take_over(model, load_file(folder / "model.safetensors"), student["start"]["fresh"])
+    return _placed(model, runtime)
 
 
-def _architecture(student: Config, task: Config, seed: int) -> nn.Module:
-    torch.manual_seed(seed)
-    model: nn.Module = registry.get("architecture", student["architecture"])(outputs_of(task), **student["settings"])
+def architecture(said: Config, task: Config) -> nn.Module:
+    """A registered architecture with random weights, given what it asks for by name."""
+    offered = {"num_outputs": outputs_of(task), "image_shape": tuple(task["image_shape"] or ()), "task": task}
+    inputs = registry.signature("architecture", said["method"]).inputs
+    build_it = registry.get("architecture", said["method"])
+    model: nn.Module = build_it(*(offered[name] for name in inputs), **said["settings"])
     return model
+
+
+def _take_over(model: nn.Module, weights: dict[str, Tensor], fresh: list[str]) -> None:
+    """Load every parameter and buffer but those of the modules that are drawn anew."""
+    own = model.state_dict()
+    for name, tensor in own.items():
+        if within(name, fresh):
+            continue
+        if name not in weights or weights[name].shape != tensor.shape:
+            there = tuple(weights[name].shape) if name in weights else "not there"
+            raise RedistillError(
+                f"`{name}` is {tuple(tensor.shape)} in the student and {there} in what it starts from: "
+                "take the same architecture, or name its module in start.fresh"
+            )
+        own[name] = weights[name]
+    model.load_state_dict(own)
+
+
+def within(name: str, modules: list[str]) -> bool:
+    """Whether a parameter, by its name, belongs to one of the modules."""
+    return any(f"{name}.".startswith(f"{module}.") for module in modules)
+
+
+def last_student(config: Config) -> Config:
+    """The student that a run ends with: that of the last stage that rebuilds it."""
+    rebuilt = [stage["rebuild"]["student"] for stage in config["stages"] if stage["rebuild"]]
+    student: Config = [config["student"], *rebuilt][-1]
+    return student
 
 
 def load_run(folder: Path, runtime: Config) -> nn.Module:
     """A finished run's model, in eval mode."""
     resolved = json.loads((folder / "resolved.json").read_text(encoding="utf-8"))
-    if "architecture" in resolved["student"]:
-        model = _architecture(resolved["student"], resolved["task"], seed=0)
-        model.load_state_dict(load_file(folder / "model.safetensors"))
-    else:
+    if resolved["task"]["input"] == "text":
         from redistill.models import text
 
-        model = text.load_run(folder)
+        model: nn.Module = text.load_run(folder)
+    else:
+        model = architecture(last_student(resolved)["architecture"], resolved["task"])
+        model.load_state_dict(load_file(folder / "model.safetensors"))
     return _placed(model, runtime).eval()
 
 
@@ -83,7 +126,7 @@ def save(model: nn.Module, inputs: dict[str, Path], work: Path) -> None:
     if "tokens" in inputs:
         from redistill.models import text
 
-        text.save(model, inputs["start"], work)
+        text.save(model, inputs["tokenizer"], work)
     else:
         save_file(
             {name: tensor.contiguous() for name, tensor in model.state_dict().items()}, work / "model.safetensors"
@@ -95,5 +138,5 @@ def logits_of(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     if "image" in batch:
         logits: Tensor = model(batch["image"])
         return logits
-    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    logits = model(**{name: batch[name] for name in TEXT_INPUTS if name in batch}).logits
     return logits

@@ -1,7 +1,12 @@
-"""Taps: the outputs of named modules, captured by forward hooks while a model runs."""
+"""Taps: inputs and outputs of named modules, captured by forward hooks while a model runs.
+
+A tap is written PATH, PATH:output, PATH:output.INDEX or PATH:input; `encoder.layer.3` is `encoder.layer.3:output`. Of a
+tuple the first entry is taken if no index is given.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -9,30 +14,66 @@ from redistill.errors import RedistillError
 
 
 @contextmanager
-def tapped(model: nn.Module, paths: list[str], whose: str) -> Iterator[dict[str, Tensor]]:
-    """Within the context, each forward pass of `model` leaves the output of every module in `paths` in the dictionary.
+def tapped(model: nn.Module, taps: list[str], whose: str) -> Iterator[dict[str, Tensor]]:
+    """Within the context, each forward pass of `model` leaves every tap's tensor in the dictionary.
 
     Raises:
-        RedistillError: the model has no module of that path; says which there are beside it.
+        RedistillError: the model has no such module; says which there are beside it.
     """
     captured: dict[str, Tensor] = {}
     handles = []
-    modules = dict(model.named_modules())
-    for path in paths:
-        if path not in modules:
-            raise RedistillError(f"the {whose} has no module `{path}`; there are {_beside(modules, path)}")
+    for tap in taps:
+        path, _, side = tap.partition(":")
+        module = find(model, path, whose)
+        if side == "input":
 
-    for path in paths:
+            def before(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any], tap: str = tap) -> None:
+                captured[tap] = _tensor((*given, *named.values()), "", tap)
 
-        def keep(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...], path: str = path) -> None:
-            captured[path] = output[0] if isinstance(output, tuple) else output
+            handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
+        elif side in ("", "output") or side.startswith("output."):
 
-        handles.append(modules[path].register_forward_hook(keep))
+            def after(_: nn.Module, __: object, output: Any, tap: str = tap) -> None:
+                captured[tap] = _tensor(output, tap.partition(":")[2].partition(".")[2], tap)
+
+            handles.append(module.register_forward_hook(after))
+        else:
+            raise RedistillError(f"the tap `{tap}` ends in neither `:input`, `:output` nor `:output.INDEX`")
     try:
         yield captured
     finally:
         for handle in handles:
             handle.remove()
+
+
+def find(model: nn.Module, path: str, whose: str) -> nn.Module:
+    """The module at a path.
+
+    Raises:
+        RedistillError: there is none; says which there are beside it.
+    """
+    modules = dict(model.named_modules())
+    if path not in modules or not path:
+        raise RedistillError(f"the {whose} has no module `{path}`; there are {_beside(modules, path)}")
+    return modules[path]
+
+
+def _tensor(value: Any, index: str, tap: str) -> Tensor:
+    if isinstance(value, Tensor) and not index:
+        return value
+    try:
+        chosen = value[index] if isinstance(value, dict) and index in value else value[int(index or 0)]
+    except (KeyError, IndexError, TypeError, ValueError):
+        chosen = None
+    if not isinstance(chosen, Tensor):
+        raise RedistillError(f"the tap `{tap}` is no tensor: the module gives {_shown(value)}")
+    return chosen
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"a mapping of {', '.join(map(str, value))}"
+    return f"{len(value)} values" if isinstance(value, tuple | list) else type(value).__name__
 
 
 def _beside(modules: dict[str, nn.Module], path: str) -> str:

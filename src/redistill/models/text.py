@@ -8,35 +8,77 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoConfig, PreTrainedModel
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import AutoModelForSequenceClassification
 
 from redistill.errors import RedistillError
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
-_LAYER = re.compile(r"(?<=\.layer\.)\d+(?=\.)")
+_LAYER = re.compile(r"(\.(?:layer|layers|block|blocks|h)\.)(\d+)(?=\.)")
 
 
-def start(folder: Path, layers: list[int] | None, task: dict[str, Any], seed: int) -> PreTrainedModel:
+def start(folder: Path, start: dict[str, Any], task: dict[str, Any], seed: int) -> PreTrainedModel:
     """A sequence classifier with the weights of `folder` and a head drawn from `seed`.
 
     Args:
         folder: a pretrained encoder or a run, as config.json and model.safetensors.
-        layers: layers taken, counted from 0, in this order; all of them if None.
+        start: `layers` taken, counted from 0, in this order, all of them if None; `random` to take the shape alone.
         task: type and labels; a regression, or a task without labels, has one output.
 
     Raises:
         RedistillError: the model has no such layer, or weights are missing.
     """
-    config = AutoConfig.from_pretrained(folder)
-    taken = list(range(config.num_hidden_layers)) if layers is None else layers
-    if any(layer >= config.num_hidden_layers for layer in taken):
-        raise RedistillError(f"layers {layers}: the model has {config.num_hidden_layers}, counted from 0")
-    config.num_hidden_layers = len(taken)
-    _name_labels(config, task)
+    config, taken = shortened(AutoConfig.from_pretrained(folder), start["layers"])
     torch.manual_seed(seed)
-    model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
-    _load(model, load_file(folder / "model.safetensors"), taken)
+    model = from_config(config, task)
+    if not start["random"]:
+        _load(model, load_file(folder / "model.safetensors"), taken)
+    return model
+
+
+def config_of(values: dict[str, Any]) -> PretrainedConfig:
+    """A config from the keys of a config.json.
+
+    Raises:
+        RedistillError: transformers knows no such family, or it takes no such values.
+    """
+    values = dict(values)
+    family = values.pop("model_type", None)
+    try:
+        config: PretrainedConfig = AutoConfig.for_model(family, **values)
+    except (ValueError, TypeError, KeyError) as error:
+        raise RedistillError(
+            f"no transformer can be built from `model_type: {family}` and these values: {error}"
+        ) from None
+    return config
+
+
+def shortened(config: PretrainedConfig, layers: list[int] | None) -> tuple[PretrainedConfig, list[int]]:
+    """The config with the chosen layers alone, and these layers.
+
+    Raises:
+        RedistillError: the model has no such layer.
+    """
+    depth: int = config.num_hidden_layers
+    taken = list(range(depth)) if layers is None else layers
+    wrong = [layer for layer in taken if layer >= depth]
+    if wrong:
+        raise RedistillError(f"there is no layer {wrong[0]}: the model has {depth}, counted from 0")
+    config.num_hidden_layers = len(taken)
+    return config, taken
+
+
+def from_config(config: PretrainedConfig, task: dict[str, Any]) -> PreTrainedModel:
+    """A sequence classifier of this shape for this task, with random weights.
+
+    Raises:
+        RedistillError: transformers has no sequence classifier of this family.
+    """
+    _name_labels(config, task)
+    try:
+        model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
+    except ValueError as error:
+        raise RedistillError(f"no sequence classifier can be built: {str(error).splitlines()[0]}") from None
     return model
 
 
@@ -57,10 +99,10 @@ def _load(model: PreTrainedModel, weights: dict[str, Tensor], taken: list[int]) 
     renamed = {}
     for name, tensor in weights.items():
         layer = _LAYER.search(name)
-        if layer and int(layer.group()) not in place:
+        if layer and int(layer[2]) not in place:
             continue
         inner = name.removeprefix(prefix)
-        renamed[_LAYER.sub(lambda m: str(place[int(m.group())]), inner)] = tensor
+        renamed[_LAYER.sub(lambda found: f"{found[1]}{place[int(found[2])]}", inner)] = tensor
     encoder = getattr(model, model.base_model_prefix)
     own = encoder.state_dict()
     missing = sorted(own.keys() - renamed.keys())
@@ -71,7 +113,7 @@ def _load(model: PreTrainedModel, weights: dict[str, Tensor], taken: list[int]) 
 
 def load_base(folder: Path) -> PreTrainedModel:
     """A pretrained encoder or a run as it is, all layers; its head is of no use where there was none."""
-    return start(folder, None, {"type": "unlabelled", "labels": []}, seed=0)
+    return start(folder, {"layers": None, "random": False}, {"type": "unlabelled", "labels": []}, seed=0)
 
 
 def load_run(folder: Path) -> PreTrainedModel:

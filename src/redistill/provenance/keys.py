@@ -17,7 +17,13 @@ KEY_LENGTH = 16
 _PACKAGE = Path(__file__).parents[1]
 
 # What only speaks to people or keeps books does not change a number.
-NOT_COUNTED = ("redistill.cli", "redistill.provenance", "redistill.errors", "redistill.progress")
+NOT_COUNTED = (
+    "redistill.cli",
+    "redistill.provenance",
+    "redistill.errors",
+    "redistill.progress",
+    "redistill.interruption",
+)
 
 
 def canonical(value: Any) -> str:

@@ -23,7 +23,15 @@ def _cpu_seconds() -> float:
     return sum(u.ru_utime + u.ru_stime for u in usage)
 
 
-def finished(start: dict[str, Any], root: Path, title: str, parts: dict[str, Any]) -> dict[str, Any]:
+def resumes(progress: Path) -> list[dict[str, int]]:
+    """From which stage and step a run was taken up again, each time that it was."""
+    file = progress / "resumes.jsonl"
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+
+
+def finished(
+    start: dict[str, Any], root: Path, title: str, parts: dict[str, Any], resumed: list[dict[str, int]]
+) -> dict[str, Any]:
     """The record of a job that `started()` noted."""
     end = time.time()
     return {
@@ -32,6 +40,7 @@ def finished(start: dict[str, Any], root: Path, title: str, parts: dict[str, Any
         "key_parts": parts,
         "start": _iso(start["start"]),
         "end": _iso(end),
+        "resumed": resumed,
         "seconds": round(end - start["start"], 3),
         "core_seconds": round(_cpu_seconds() - start["cpu"], 3),
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,

@@ -8,7 +8,6 @@ import numpy as np
 
 from redistill.errors import RedistillError
 from redistill.evaluation.evaluate import read_predictions
-from redistill.provenance.store import read_manifest
 from redistill.tables.render import WRITERS, Cell, Comparison, Row, Table
 from redistill.tables.statistics import BATCH_METRICS, holm, paired_bootstrap, summarise
 
@@ -18,8 +17,8 @@ DRAWS = 10_000
 def make_table(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[str, Any]:
     """Write `<name>.csv`, `.md`, `.tex` and `.json`.
 
-    `inputs` are the folders of the cells, by `experiment:task`. Runs are found beside them in the store, by the keys
-    that a cell's manifest names as its inputs.
+    `inputs` are the folders of the cells, by `row:task`. Runs are found beside them in the store, by the keys in a
+    cell's metrics.json.
     """
     rows = [_row(spec, config, inputs) for spec in config["rows"]]
     columns = [(c["task"], c["title"], c["metric"]) for c in config["columns"]]
@@ -30,8 +29,13 @@ def make_table(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> d
 
 
 def _runs(cell: Path) -> dict[str, str]:
-    runs: dict[str, str] = read_manifest(cell)["key_parts"]["inputs"]
+    runs: dict[str, str] = _metrics(cell)["runs"]
     return runs
+
+
+def _metrics(cell: Path) -> dict[str, Any]:
+    metrics: dict[str, Any] = json.loads((cell / "metrics.json").read_text(encoding="utf-8"))
+    return metrics
 
 
 def _row(spec: dict[str, Any], config: dict[str, Any], inputs: dict[str, Path]) -> Row:
@@ -39,11 +43,16 @@ def _row(spec: dict[str, Any], config: dict[str, Any], inputs: dict[str, Path]) 
     for column in config["columns"]:
         folder = inputs.get(f"{spec['experiment']}:{column['task']}")
         cells[column["task"]] = _cell(folder) if folder is not None else None
-    return Row(spec["experiment"], spec["label"], spec["notes"], cells)
+    notes = dict(spec["notes"])
+    chosen = {t: _metrics(folder)["chosen"] for t in spec["tasks"] if (folder := inputs[f"{spec['experiment']}:{t}"])
+              and "chosen" in _metrics(folder)}  # fmt: skip
+    if chosen:
+        notes["chosen"] = "; ".join(f"{task}: {what}" for task, what in chosen.items())
+    return Row(spec["experiment"], spec["label"], notes, cells)
 
 
 def _cell(folder: Path) -> Cell:
-    scores = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["dev"]
+    scores = _metrics(folder)["dev"]
     runs = _runs(folder)
     s = summarise([scores[role]["value"] for role in runs])
     examples = {scores[role]["examples"] for role in runs}
@@ -88,11 +97,16 @@ def _footer(config: dict[str, Any]) -> list[str]:
     for row in config["rows"]:
         seeds.setdefault(", ".join(map(str, row["seeds"])), []).append(row["label"])
     sources = dict.fromkeys(column["source"] for column in config["columns"])
+    trials = max(row["trials"] for row in config["rows"])
+    on_dev = [row["label"] for row in config["rows"] if row["selected_on_dev"]]
     return [
         f"Study: {config['study']}",
         f"Data: {'; '.join(sources)}",
         f"Seeds: {'; '.join(f'{numbers} ({_and(labels)})' for numbers, labels in seeds.items())}",
-        "Split: dev, only reported on; every choice was made without it",
+        "Split: dev, only reported on; every choice was made without it"
+        if not on_dev
+        else f"Split: dev. The checkpoint was chosen on dev itself, as the publication did: {_and(on_dev)}",
+        *([f"Chosen on select, from {trials} trials for every row that has anything to choose"] if trials > 1 else []),
     ]
 
 

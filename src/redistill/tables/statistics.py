@@ -72,6 +72,33 @@ def accuracy(predictions: Array, labels: Array) -> NDArray[np.float64]:
     return np.count_nonzero(predictions == labels, axis=1) / predictions.shape[1]
 
 
+def matthews(predictions: Array, labels: Array) -> NDArray[np.float64]:
+    """Matthews' correlation of class indices `(D, n)` with the labels `(D, n)`; `(D,)` in [-1, 1].
+
+    For more than two classes as Gorodkin 2004 has it. 0.0 where a row of either is constant.
+    """
+    n = predictions.shape[1]
+    true, guessed = (
+        np.stack([np.count_nonzero(side == c, axis=1) for c in np.union1d(predictions, labels)])
+        for side in (labels, predictions)
+    )
+    together = np.count_nonzero(predictions == labels, axis=1) * n - (true * guessed).sum(axis=0)
+    apart = (n**2 - (true**2).sum(axis=0)).astype(float) * (n**2 - (guessed**2).sum(axis=0))
+    return np.clip(np.divide(together, np.sqrt(apart), out=np.zeros(len(apart)), where=apart > 0), -1.0, 1.0)
+
+
+def f1(predictions: Array, labels: Array) -> NDArray[np.float64]:
+    """F1 of class 1 in each row of `(D, n)`; `(D,)` in [0, 1], 0.0 where it is neither a label nor predicted."""
+    found = np.count_nonzero((predictions == 1) & (labels == 1), axis=1)
+    said = np.count_nonzero(predictions == 1, axis=1) + np.count_nonzero(labels == 1, axis=1)
+    return np.divide(2 * found, said, out=np.zeros(len(found)), where=said > 0)
+
+
+def accuracy_f1_mean(predictions: Array, labels: Array) -> NDArray[np.float64]:
+    """Mean of accuracy and F1, as GLUE scores MRPC and QQP (Wang et al. 2018)."""
+    return (accuracy(predictions, labels) + f1(predictions, labels)) / 2
+
+
 def pearson(predictions: Array, labels: Array) -> NDArray[np.float64]:
     """Pearson's r of each row of `(D, n)` with the same row of labels; `(D,)` in [-1, 1].
 
@@ -93,6 +120,9 @@ def pearson_spearman_mean(predictions: Array, labels: Array) -> NDArray[np.float
 
 BATCH_METRICS: dict[str, BatchMetric] = {
     "accuracy": accuracy,
+    "matthews": matthews,
+    "f1": f1,
+    "accuracy_f1": accuracy_f1_mean,
     "pearson": pearson,
     "spearman": spearman,
     "pearson_spearman": pearson_spearman_mean,

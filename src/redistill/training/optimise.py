@@ -1,42 +1,100 @@
-"""AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101) with a linear warm-up and a linear decay."""
+"""What is trained in a stage, in which groups, and at which rate."""
 
+import re
 from typing import Any
 
-import torch
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim import Optimizer
 
+from redistill import registry
 from redistill.errors import RedistillError
+from redistill.models.load import within
+from redistill.models.taps import find
+from redistill.training.learner import Learner
+
+Config = dict[str, Any]
+_LAYER = re.compile(r"(?:^|\.)(?:layer|layers|block|blocks|h)\.(\d+)\.")
 
 
-def freeze(model: nn.Module, paths: list[str]) -> None:
-    """Train everything but the named modules.
+def freeze(learner: Learner, frozen: list[str], trained: list[str] | None) -> None:
+    """Train everything but the `frozen` modules; or, if given, only the `trained` ones of the rest.
+
+    Paths are in the student, or begin with `modules.` for an auxiliary module. Norms that are not trained keep their
+    statistics too.
 
     Raises:
-        RedistillError: the model has no module of that path.
+        RedistillError: there is no module of that path; or nothing is left to train.
     """
-    model.requires_grad_(True)
-    modules = dict(model.named_modules())
+    _require(learner, [*frozen, *(trained or [])])
+
+    def learns(name: str) -> bool:
+        asked = trained is None or within(name, [full(path) for path in trained])
+        return asked and not within(name, [full(path) for path in frozen])
+
+    for name, parameter in learner.named_parameters():
+        parameter.requires_grad_(learns(name))
+    learner.still = [m for name, m in learner.named_modules() if hasattr(m, "running_mean") and not learns(name)]
+    if not any(parameter.requires_grad for parameter in learner.parameters()):
+        raise RedistillError("nothing is left to train: see `frozen` and `trained`")
+
+
+def _require(learner: Learner, paths: list[str]) -> None:
     for path in paths:
-        if path not in modules:
-            top = ", ".join(f"`{name}`" for name in modules if name and name.count(".") < 2)
-            raise RedistillError(f"the student has no module `{path}` to freeze; there are {top} and what is in them")
-        modules[path].requires_grad_(False)
+        if path.startswith("modules."):
+            find(learner.auxiliary, path.removeprefix("modules."), "experiment")
+        else:
+            find(learner.student, path, "student")
 
 
-def optimiser(model: nn.Module, stage: dict[str, Any], steps: int) -> tuple[torch.optim.AdamW, LambdaLR]:
-    """The stage's optimiser and schedule. Biases and the weights of norms are not decayed."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": stage["weight_decay"]},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    adamw = torch.optim.AdamW(groups, lr=stage["learning_rate"], fused=True)
-    warm = round(steps * stage["warmup"])
+def full(path: str) -> str:
+    """A path in the learner, which holds the student and the auxiliary modules side by side."""
+    return f"auxiliary.{path.removeprefix('modules.')}" if path.startswith("modules.") else f"student.{path}"
 
-    def rate(step: int) -> float:
-        if step < warm:
-            return (step + 1) / warm
-        return (steps - step) / max(steps - warm, 1)
 
-    return adamw, LambdaLR(adamw, rate)
+def optimiser(learner: Learner, said: Config) -> Optimizer:
+    """The optimiser of a stage, over the parameters that are trained; each group knows its `peak` rate.
+
+    Raises:
+        RedistillError: a group names a module that is not there.
+    """
+    _require(learner, [path for group in said["groups"] for path in group["modules"]])
+    found: dict[tuple[float, float], list[nn.Parameter]] = {}
+    depth = _depth(learner)
+    for name, parameter in learner.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        rate, decay = said["learning_rate"], said["weight_decay"]
+        if said["decay"] == "weights" and parameter.ndim <= 1:
+            decay = 0.0
+        for group in said["groups"]:
+            if within(name, [full(path) for path in group["modules"]]):
+                rate *= group["rate"]
+                decay = decay if group["weight_decay"] is None else group["weight_decay"]
+                break
+        rate *= said["layer_decay"] ** _below_top(name, depth)
+        found.setdefault((rate, decay), []).append(parameter)
+    groups = [{"params": p, "lr": rate, "weight_decay": decay, "peak": rate} for (rate, decay), p in found.items()]
+    built: Optimizer = registry.get("optimiser", said["method"])(groups, **said["settings"])
+    return built
+
+
+def _depth(learner: nn.Module) -> int:
+    layers = [int(found[1]) for name, _ in learner.named_parameters() if (found := _LAYER.search(name))]
+    return max(layers, default=-1) + 1
+
+
+def _below_top(name: str, depth: int) -> int:
+    """How many steps down from the head a parameter stands: 0 for heads and auxiliary modules, most for embeddings."""
+    if found := _LAYER.search(name):
+        return depth - int(found[1])
+    return depth + 1 if "embeddings" in name else 0
+
+
+def set_rate(built: Optimizer, stage: Config, step: int, steps: int) -> float:
+    """Set every group's learning rate for a step; the stage's own is returned, for the log."""
+    schedule = stage["schedule"]
+    factor: float = registry.get("schedule", schedule["method"])(step, steps, **schedule["settings"])
+    for group in built.param_groups:
+        group["lr"] = group["peak"] * factor
+    rate: float = stage["optimiser"]["learning_rate"] * factor
+    return rate

@@ -1,200 +1,185 @@
 """One run, from its resolved config: stages of training, then predictions. A pure function of its key."""
 
-import copy
-import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import shutil
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from safetensors.torch import save_file
+from torch import nn
 
-from redistill import registry
 from redistill.data import examples
-from redistill.distill.outputs import load_outputs
 from redistill.environment import derived_seed
 from redistill.errors import RedistillError
-from redistill.evaluation.metrics import METRICS
+from redistill.interruption import deferred
 from redistill.models import load, predict
-from redistill.models.taps import tapped
-from redistill.progress import track
+from redistill.models.linear import make_portable
 from redistill.provenance.store import pretty
+from redistill.training.hooks import Best, Checkpoints, Log
+from redistill.training.learner import Learner, Teachers, build_auxiliary, needed
+from redistill.training.loop import Hook, Stage, train
+from redistill.training.loss import Loss
 from redistill.training.optimise import freeze, optimiser
+from redistill.training.sampler import Batches
 
-LOG_EVERY = 10  # steps
 Config = dict[str, Any]
+MIXED = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}  # accelerate's words
+SAVED = {"steps": None, "seconds": 300}
 
 
-@dataclass
-class Term:
-    """A term of the loss, ready to be called with what the batch offers."""
-
-    weight: float
-    function: Callable[..., Tensor]
-    inputs: tuple[str, ...]
-    settings: Config
-    taps: dict[str, list[str]]
-
-
-@dataclass
-class Best:
-    """The best epoch so far, by the task's metric on `select`."""
-
-    score: float = -math.inf
-    weights: dict[str, Tensor] = field(default_factory=dict)
-
-
-def run(config: Config, inputs: dict[str, Path], work: Path) -> Config:
+def run(
+    config: Config, inputs: dict[str, Path], work: Path, every: Config = SAVED, watching: tuple[Hook, ...] = ()
+) -> Config:
     """Train a student and write its weights, resolved.json, log.jsonl and predictions.parquet into `work`.
+
+    A run that was stopped goes on from the newest checkpoint in the folder `progress` beside `work`.
 
     Args:
         config: the resolved config.
-        inputs: folders by role: dataset, and as needed tokens, start, teacher, outputs.
+        inputs: folders by role: dataset, and as needed tokens, tokenizer, start, teacher NAME, outputs NAME SPLIT.
+        every: how often to save: after so many `steps`, or `seconds`.
+        watching: further hooks.
 
     Raises:
-        RedistillError: the loss is not finite, or a path names no module.
+        RedistillError: the loss is not finite, a path names no module, or data and models do not fit.
+        Interrupted: SIGTERM came; what was done is saved.
     """
     load.prepare_torch(config["runtime"])
-    model = load.build(config, inputs, derived_seed(config["seed"], "initialisation"))
-    steps = 0
-    with (work / "log.jsonl").open("w", encoding="utf-8") as log:
-        for index, stage in enumerate(config["stages"]):
-            steps += _train(model, config, stage, index, inputs, log)
-    load.save(model, inputs, work)
-    (work / "resolved.json").write_text(pretty(config), encoding="utf-8")
-    if config["task"]["type"] != "unlabelled":
-        _predict(model, config, inputs, work)
-    return {"steps": steps, "parameters": sum(p.numel() for p in model.parameters())}
+    accelerator = _accelerator(config["runtime"])
+    teachers = Teachers(inputs, config["runtime"])
+    progress = work.with_name("progress")
+    log = Log(progress / "log.jsonl", writes=accelerator.is_main_process)
+    best = Best(config, inputs, log)
+    checkpoints = Checkpoints(progress, every, log, best)
+    if checkpoints.found is None:
+        log.go_back(0)
+    # last, so that what is saved is what the others have seen
+    hooks: list[Hook] = [log, *([best] if config["evaluation"]["checkpoint"] == "best" else []), *watching, checkpoints]
+    steps, learner = 0, None
+    with deferred():
+        for index, said in enumerate(config["stages"]):
+            data = examples.load(config["task"], inputs, said["data"])
+            length = _steps(said, len(data))
+            steps += length
+            if index < checkpoints.stage:
+                continue
+            if learner is None or said["rebuild"]:
+                learner = _learner(config, inputs, teachers, data, index, learner)
+            stage = _stage(index, length, config, inputs, data, learner, teachers, accelerator)
+            checkpoints.restore(stage)
+            train(stage, hooks)
+    assert learner is not None
+    log.close()
+    if accelerator.is_main_process:
+        shutil.copyfile(log.file, work / "log.jsonl")
+        _write(config, inputs, learner, work)
+    accelerator.wait_for_everyone()
+    return {"steps": steps, "parameters": sum(p.numel() for p in learner.student.parameters())}
 
 
-def _predict(model: nn.Module, config: Config, inputs: dict[str, Path], work: Path) -> None:
-    data = examples.load(config["task"], inputs, ["dev"])
-    logits = predict.logits_over(model, data, config["evaluation"]["batch_size"], config["runtime"]["device"])
-    predict.write_predictions(work / "predictions.parquet", data, logits)
+def _accelerator(runtime: Config) -> Accelerator:
+    """What places models on devices, mixes precision and joins processes.
 
-
-def _terms(stage: Config) -> dict[str, Term]:
-    return {
-        name: Term(
-            weight=term["weight"],
-            function=registry.get("loss", term["method"]),
-            inputs=registry.signature("loss", term["method"]).inputs,
-            settings=term["settings"],
-            taps=term["taps"] or {"student": [], "teacher": []},
+    Raises:
+        RedistillError: as many processes were started as the study does not say.
+    """
+    accelerator = Accelerator(
+        cpu=runtime["device"] == "cpu", mixed_precision=MIXED[runtime["precision"]],
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )  # fmt: skip
+    if accelerator.num_processes != runtime["processes"]:
+        raise RedistillError(
+            f"{accelerator.num_processes} processes were started, and the study says runtime.processes: "
+            f"{runtime['processes']}. Start as many, or just the command: it starts them itself"
         )
-        for name, term in stage["loss"].items()
-    }
+    return accelerator
 
 
-def _train(model: nn.Module, config: Config, stage: Config, index: int, inputs: dict[str, Path], log: TextIO) -> int:
-    """Train one stage and return its number of steps."""
-    device = config["runtime"]["device"]
-    data = examples.load(config["task"], inputs, stage["data"])
-    per_epoch = math.ceil(len(data) / stage["batch_size"])
-    steps = stage["steps"] or stage["epochs"] * per_epoch
-    freeze(model, stage["frozen"])
-    adamw, schedule = optimiser(model, stage, steps)
-    terms = _terms(stage)
-    offers = _Offers(model, data, terms, config, stage, inputs)
-    print(f"stage {index}: {steps} steps, loss = {_formula(terms)}", flush=True)
-    torch.manual_seed(derived_seed(config["seed"], f"dropout {index}"))
-    order = np.random.Generator(np.random.PCG64(derived_seed(config["seed"], f"order {index}")))
-    batches = examples.shuffled_batches(data.lengths, stage["batch_size"], order)
-    best = Best()
-    model.train()
-    for step in track(range(steps), steps, f"stage {index}"):
-        values = _step(offers, terms, data.batch(next(batches), device), adamw, stage["clip_norm"])
-        if not math.isfinite(values["loss"]):
-            raise RedistillError(
-                f"stage {index}, step {step}: the loss is {values['loss']} ({values}). Lower stages.{index}."
-                "learning_rate or clip_norm, or look at the terms' weights and temperatures"
-            )
-        if step % LOG_EVERY == 0 or step == steps - 1:
-            line = {"stage": index, "step": step, "rate": schedule.get_last_lr()[0], **values}
-            log.write(json.dumps(line) + "\n")
-        schedule.step()
-        if config["evaluation"]["checkpoint"] == "best" and ((step + 1) % per_epoch == 0 or step == steps - 1):
-            _keep_best(model, config, inputs, best, index, step, log)
-    if best.weights:
-        model.load_state_dict(best.weights)
+def _steps(said: Config, examples_in_stage: int) -> int:
+    per_epoch = math.ceil(examples_in_stage / said["batch_size"])
+    steps: int = said["steps"] or said["epochs"] * per_epoch
     return steps
 
 
-def _formula(terms: dict[str, Term]) -> str:
-    return " + ".join(f"{t.weight} * {name} ({t.function.__name__} {t.settings})" for name, t in terms.items())
+def _learner(
+    config: Config,
+    inputs: dict[str, Path],
+    teachers: Teachers,
+    data: examples.Examples,
+    index: int,
+    before: Learner | None,
+) -> Learner:
+    """The learner of a stage: the student as it was last built, with its auxiliary modules; what a stage before has
+    learnt is carried over where the stage says `keep`, and in auxiliary modules of the same shape.
+    """
+    built = [0, *(i for i, stage in enumerate(config["stages"][: index + 1]) if stage["rebuild"])][-1]
+    rebuild = config["stages"][built]["rebuild"]
+    said, role = (rebuild["student"], f"start of stage {built}") if rebuild else (config["student"], "start")
+    purpose = f"initialisation {built}" if rebuild else "initialisation"
+    seed = derived_seed(config["seed"], purpose)
+    student = load.build(said, config["task"], config["runtime"], inputs.get(role), seed)
+    device = next(student.parameters()).device
+    batch = data.batch(np.arange(1), str(device))
+    auxiliary = build_auxiliary(config["modules"], student, teachers.models, batch, config["seed"])
+    learner = Learner(student, auxiliary, config["modules"])
+    if config["runtime"]["portable"]:
+        make_portable(learner.auxiliary)
+    if before is not None:
+        _carry_over(learner, before, rebuild["keep"])
+    return learner
 
 
-def _step(
-    offers: "_Offers", terms: dict[str, Term], batch: dict[str, Tensor], adamw: torch.optim.Optimizer, clip: float
-) -> dict[str, float]:
-    """One optimiser step; the value of each term, unweighted, and of their sum."""
-    arguments = offers.of(batch)
-    values = {name: term.function(*arguments(term), **term.settings) for name, term in terms.items()}
-    loss = torch.stack([terms[name].weight * value for name, value in values.items()]).sum()
-    loss.backward()
-    nn.utils.clip_grad_norm_([p for group in adamw.param_groups for p in group["params"]], clip)
-    adamw.step()
-    adamw.zero_grad(set_to_none=True)
-    return {"loss": loss.item(), **{name: value.item() for name, value in values.items()}}
+def _carry_over(learner: Learner, before: Learner, keep: list[str]) -> None:
+    state, old = learner.state_dict(), before.state_dict()
+    kept = ["auxiliary", *(f"student.{module}" for module in keep)]
+    for name, tensor in old.items():
+        fits = name in state and state[name].shape == tensor.shape
+        if load.within(name, kept) and fits:
+            state[name] = tensor
+        elif load.within(name, kept[1:]):
+            raise RedistillError(f"`{name}` cannot be kept: the student of this stage has none of that name and shape")
+    learner.load_state_dict(state)
 
 
-class _Offers:
-    """Runs the student, and the teacher where a loss taps it, and offers each term what its loss asks for by name."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        data: examples.Examples,
-        terms: dict[str, Term],
-        config: Config,
-        stage: Config,
-        inputs: dict[str, Path],
-    ):
-        self.model = model
-        self.taps = {side: sorted({p for t in terms.values() for p in t.taps[side]}) for side in ("student", "teacher")}
-        self.logits: Tensor | None = None
-        if any("teacher_logits" in term.inputs for term in terms.values()):
-            stored = load_outputs(inputs, stage["data"])
-            assert len(stored) == len(data)
-            self.logits = torch.from_numpy(stored)
-        self.teacher = load.load_teacher(inputs["teacher"], config["runtime"]) if self.taps["teacher"] else None
-
-    def of(self, batch: dict[str, Tensor]) -> Callable[[Term], list[Any]]:
-        """Pass a batch through the models; the result gives a term's arguments, in the order of its loss."""
-        with tapped(self.model, self.taps["student"], "student") as student:
-            offered: dict[str, Any] = {"student_logits": load.logits_of(self.model, batch), "labels": batch["labels"]}
-        teacher: dict[str, Tensor] = {}
-        if self.teacher is not None:
-            with tapped(self.teacher, self.taps["teacher"], "teacher") as teacher, torch.no_grad():
-                load.logits_of(self.teacher, batch)
-        if self.logits is not None:
-            offered["teacher_logits"] = self.logits[batch["index"].cpu()].to(batch["index"].device)
-        if "attention_mask" in batch:
-            offered["mask"] = batch["attention_mask"]
-
-        def arguments(term: Term) -> list[Any]:
-            hidden = {
-                "student_hidden": [student[path] for path in term.taps["student"]],
-                "teacher_hidden": [teacher[path] for path in term.taps["teacher"]],
-            }
-            return [{**offered, **hidden}[name] for name in term.inputs]
-
-        return arguments
+def _stage(
+    index: int, steps: int, config: Config, inputs: dict[str, Path], data: examples.Examples, learner: Learner,
+    teachers: Teachers, accelerator: Accelerator,
+) -> Stage:  # fmt: skip
+    """A stage at its beginning: frozen, optimised, seeded, and prepared by accelerate."""
+    said, seed = config["stages"][index], config["seed"]
+    names = sorted({role.split()[1] for role in inputs if role.startswith(("outputs ", "teacher "))})
+    loss = Loss(said, inputs, names)
+    taps = needed(config["modules"], list(said["loss"].values()), list(teachers.models))
+    learner.listen(taps, said["precision"] is not None, loss.needs_logits)
+    freeze(learner, said["frozen"], said["trained"])
+    accelerator.free_memory()  # what it holds of the stage before
+    prepared, adjusted = accelerator.prepare(learner, optimiser(learner, said["optimiser"]))
+    rank = accelerator.process_index
+    torch.manual_seed(derived_seed(seed, f"dropout {index}" + (f" rank {rank}" if rank else "")))
+    return Stage(
+        index=index, said=said, steps=steps, per_epoch=math.ceil(len(data) / said["batch_size"]), data=data,
+        batches=Batches(data.lengths, said["batch_size"], derived_seed(seed, f"order {index}")),
+        loss=loss, learner=learner, prepared=prepared, teachers=teachers, optimiser=adjusted, accelerator=accelerator,
+    )  # fmt: skip
 
 
-def _keep_best(
-    model: nn.Module, config: Config, inputs: dict[str, Path], best: Best, index: int, step: int, log: TextIO
-) -> None:
-    """Evaluate on `select`; keep the weights when they are better than all before."""
-    data = examples.load(config["task"], inputs, ["select"])
-    evaluation = config["evaluation"]
-    logits = predict.logits_over(model, data, evaluation["batch_size"], config["runtime"]["device"])
-    model.train()
-    _, metric = METRICS[evaluation["metric"]]
-    score = metric(data.labels.numpy(), predict.decide(logits, data.labels.is_floating_point()))
-    log.write(json.dumps({"stage": index, "step": step, "select": score}) + "\n")
-    if score > best.score:
-        best.score, best.weights = score, copy.deepcopy(model.state_dict())
+def _write(config: Config, inputs: dict[str, Path], learner: Learner, work: Path) -> None:
+    load.save(learner.student, inputs, work)
+    if config["modules"]:
+        save_file(
+            {n: t.contiguous() for n, t in learner.auxiliary.state_dict().items()}, work / "auxiliary.safetensors"
+        )
+    (work / "resolved.json").write_text(pretty(config), encoding="utf-8")
+    if config["task"]["type"] != "unlabelled":
+        _predict(learner.student, config, inputs, work)
+
+
+def _predict(model: nn.Module, config: Config, inputs: dict[str, Path], work: Path) -> None:
+    """Predictions on `dev`, which is reported, and on `select`, which serves choices, where the task has it."""
+    splits = [split for split in ("dev", "select") if (inputs["dataset"] / f"{split}.parquet").is_file()]
+    data = examples.load(config["task"], inputs, splits)
+    logits = predict.logits_over(model, data, config["evaluation"]["batch_size"], config["runtime"]["device"])
+    predict.write_predictions(work / "predictions.parquet", data, logits)

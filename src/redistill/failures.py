@@ -1,0 +1,84 @@
+"""What went wrong: said in a sentence, noted, and said again at once to whoever merely tries again.
+
+store/work/failed/<key>.json holds the message of the last attempt. A new command forgets it, a retry within one does
+not.
+"""
+
+import errno
+import json
+import os
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from redistill.errors import RedistillError
+from redistill.interruption import Interrupted
+from redistill.provenance import store
+
+_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
+
+
+def _note(root: Path, key: str) -> Path:
+    return root / "store" / "work" / "failed" / f"{key}.json"
+
+
+def refuse(root: Path, key: str, title: str) -> None:
+    """Stop a retry of what failed a moment ago, with the same message.
+
+    Raises:
+        RedistillError: it failed, and no new command was given since.
+    """
+    try:
+        message = json.loads(_note(root, key).read_text(encoding="utf-8"))["message"]
+    except (OSError, ValueError, KeyError):
+        return
+    raise RedistillError(f"{title} has failed already, and trying again would not help: {message}")
+
+
+def forget(root: Path, keys: Iterable[str]) -> None:
+    """A new command tries everything again."""
+    for key in keys:
+        _note(root, key).unlink(missing_ok=True)
+
+
+@contextmanager
+def noted(root: Path, key: str) -> Iterator[None]:
+    """Turn what goes wrong inside into a sentence and note it; being asked to stop is no failure.
+
+    Raises:
+        RedistillError: in the place of any other exception.
+    """
+    try:
+        yield
+    except Interrupted:
+        raise
+    except Exception as error:
+        message = explained(error)
+        try:
+            said = {"message": message, "traceback": traceback.format_exc()}
+            if not _note(root, key).exists():  # of several processes, the first that fails says why
+                store.write_atomically(_note(root, key), store.pretty(said))
+        except OSError:  # a full disk takes no note of being full
+            pass
+        if isinstance(error, RedistillError):
+            raise
+        raise RedistillError(f"{message} (all of it: {_note(root, key).relative_to(root)})") from error
+
+
+def explained(error: Exception) -> str:
+    """What an exception means to somebody who runs a study, and what to change."""
+    text = " ".join(str(error).split())
+    if isinstance(error, RedistillError):
+        return str(error)
+    if isinstance(error, MemoryError) or any(words in text.lower() for words in _MEMORY):
+        return (
+            "memory is not enough: raise `accumulate` of the stage, which cuts a batch into so many passes with the "
+            f"same result, lower `evaluation.batch_size`, or shorten `student.max_length` ({text[:200]})"
+        )
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or os.strerror(errno.ENOSPC) in text:  # safetensors says it in words alone
+        return "the disk is full: make room and give the same command; what is finished is kept"
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return f"{error.__class__.__name__}: {text[:500]}"

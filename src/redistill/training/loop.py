@@ -1,0 +1,136 @@
+"""The training loop: steps of a stage, and the hooks that watch them. Everything else stands around it."""
+
+import math
+from collections.abc import Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from redistill.data.examples import Examples
+from redistill.errors import RedistillError
+from redistill.progress import track
+from redistill.training.learner import Learner, Seen, Teachers
+from redistill.training.loss import Loss
+from redistill.training.optimise import set_rate
+from redistill.training.sampler import Batches
+
+Config = dict[str, Any]
+
+
+@dataclass
+class Stage:
+    """A stage in progress. `step` is the number of steps that are done; `learner` is the bare module, `prepared` what
+    accelerate made of it.
+    """
+
+    index: int
+    said: Config
+    steps: int
+    per_epoch: int
+    data: Examples
+    batches: Batches
+    loss: Loss
+    learner: Learner
+    prepared: nn.Module
+    teachers: Teachers
+    optimiser: Optimizer
+    accelerator: Accelerator
+    step: int = 0
+    rate: float = 0.0
+    values: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def ends_epoch(self) -> bool:
+        return self.step % self.per_epoch == 0 or self.step == self.steps
+
+
+class Hook(Protocol):
+    """What watches a stage. Every process calls every hook at the same moments."""
+
+    def before_stage(self, stage: Stage) -> None:
+        """The stage is built, and restored if it was stopped before."""
+
+    def after_step(self, stage: Stage) -> None:
+        """A step is done: `stage.step` counts it, `stage.values` holds the loss and its terms."""
+
+    def after_stage(self, stage: Stage) -> None:
+        """The last step is done."""
+
+
+def train(stage: Stage, hooks: Iterable[Hook]) -> None:
+    """Train a stage from where it stands to its last step.
+
+    Raises:
+        RedistillError: the loss is not finite.
+    """
+    hooks = list(hooks)
+    stage.learner.train()
+    for hook in hooks:
+        hook.before_stage(stage)
+    for _ in track(range(stage.step, stage.steps), stage.steps - stage.step, f"stage {stage.index}"):
+        stage.rate = set_rate(stage.optimiser, stage.said, stage.step, stage.steps)
+        stage.values = one_step(stage, next(stage.batches))
+        _refuse_infinite(stage)
+        stage.step += 1
+        for hook in hooks:
+            hook.after_step(stage)
+    for hook in hooks:
+        hook.after_stage(stage)
+
+
+def one_step(stage: Stage, batch: np.ndarray) -> dict[str, float]:
+    """One optimiser step on a batch of indices; the value of each term, unweighted, and of their weighted sum.
+
+    The batch is cut into equal passes, a process taking every n-th; each pass counts by its share of the examples, so
+    that the gradient is that of the whole batch for every loss that is a mean over examples.
+    """
+    accelerator, processes = stage.accelerator, stage.accelerator.num_processes
+    passes = np.array_split(batch, processes * stage.said["accumulate"])[accelerator.process_index :: processes]
+    values: dict[str, Tensor] = {}
+    for i, indices in enumerate(passes):
+        share = len(indices) / len(batch)
+        last = i == len(passes) - 1
+        with nullcontext() if last else accelerator.no_sync(stage.prepared):
+            found = one_pass(stage, indices if len(indices) else batch[:1])
+            accelerator.backward(found["loss"] * (share * processes))
+        for name, value in found.items():
+            values[name] = values.get(name, 0) + value.detach() * share
+    _update(stage)
+    names = list(values)
+    totals = accelerator.reduce(torch.stack([values[name] for name in names]), "sum")
+    return dict(zip(names, totals.tolist(), strict=True))
+
+
+def one_pass(stage: Stage, indices: np.ndarray) -> dict[str, Tensor]:
+    """The loss and its terms on some examples."""
+    batch: Seen = stage.data.batch(indices, str(stage.accelerator.device))
+    taught = stage.teachers.see(batch, stage.learner.taps)
+    seen = stage.prepared(batch, taught, stage.loss.needs_student)
+    values = stage.loss.values(batch, seen)
+    return {"loss": stage.loss.total(values, stage.step / stage.steps), **values}
+
+
+def _update(stage: Stage) -> None:
+    clip = stage.said["clip_norm"]
+    if clip is not None:
+        trained = [p for group in stage.optimiser.param_groups for p in group["params"]]
+        stage.accelerator.clip_grad_norm_(trained, clip)
+    stage.optimiser.step()
+    stage.optimiser.zero_grad(set_to_none=True)
+
+
+def _refuse_infinite(stage: Stage) -> None:
+    if not math.isfinite(stage.values["loss"]):
+        where = f"stages.{stage.index}"
+        wrong = [name for name, value in stage.values.items() if not math.isfinite(value) and name != "loss"]
+        raise RedistillError(
+            f"stage {stage.index}, step {stage.step}: the loss is {stage.values['loss']}, from "
+            f"{', '.join(wrong) or 'the sum'} ({stage.values}). Lower {where}.optimiser.learning_rate, set "
+            f"{where}.clip_norm, or look at the weights and settings of {where}.loss"
+        )

@@ -1,0 +1,1 @@
+"""One file an optimiser: parameter groups in, an optimiser of torch out."""

@@ -1,0 +1,1 @@
+"""One file a schedule: the factor on the peak learning rate at a step, a plain function of the step."""
