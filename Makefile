@@ -5,7 +5,7 @@ CORES ?= all
 UPGRADE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lint lock clean
+.PHONY: help setup reproduce test lint fuzz kills lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,12 @@ reproduce: setup ## make every table of a study anew where it is missing (STUDY=
 
 test: setup ## run the tests
 	.venv/bin/python -m pytest
+
+fuzz: setup ## the long form of the fuzz test: 10,000 spoilt configurations
+	REDISTILL_FUZZ=10000 .venv/bin/python -m pytest tests/test_fuzz.py --timeout 5400
+
+kills: setup ## the long form of the resume tests: 50 SIGKILLs of every kind of run
+	REDISTILL_KILLS=50 .venv/bin/python -m pytest tests/test_engine.py -k kill --timeout 5400
 
 lint: setup ## check style, types and rules
 	.venv/bin/ruff check

@@ -90,13 +90,15 @@ def test_layout_comments_and_order_of_the_yaml_change_no_key(project):
     file = "experiments/image/student-kd.yaml"
     text = project.file(file).read_text(encoding="utf-8")
     head, teacher, rest = text.partition("teacher:\n")
-    experiment, stages, tail = rest.partition("stages:\n")
-    indented = "".join(f"      {line}" for line in (stages + tail).splitlines(keepends=True))
-    indented = indented.replace("      stages:", "stages:", 1)
+    experiment, changes, tail = rest.partition("set:\n")
+    indented = "".join(f"      {line}" for line in (changes + tail).splitlines(keepends=True))
+    indented = indented.replace("      set:", "set:", 1)
     loss = [line for line in indented.splitlines(keepends=True) if "{method:" in line]
     indented = indented.replace("".join(loss), "".join(reversed(loss)) + "\n    # weights sum to one\n")
     project.file(file).write_text(f"# turned about\n{indented}\n{teacher}{experiment}{head}", encoding="utf-8")
-    project.edit("experiments/image/base.yaml", "channels: [6, 12]", "channels:   # of both\n    - 6\n    - 12")
+    flow = "architecture: {method: cnn, channels: [6, 12], hidden: 24}"
+    block = "architecture:\n    hidden: 24\n    channels:   # of both\n    - 6\n    - 12\n    method: cnn"
+    project.edit("experiments/image/base.yaml", flow, block)
     assert project.file(file).read_text(encoding="utf-8") != text
     assert named(project.plan()) == before
 
@@ -382,8 +384,26 @@ def test_defaults_are_written_out():
         ("float", [1, 1.5], [True, "1", None, [1.0]]), ("int", [0, -3], [1.0, True, "1"]),
         ("bool", [True, False], [0, 1, "true"]), ("str", ["", "a"], [1, None, ["a"]]),
         ("list[int]", [[], [1, 2]], [(1,), [1.0], [True], ["1"], 1]), ("list[str]", [["a"]], [[1], "a"]),
+        ("list[float]", [[1, 1.5]], [[True], ["1"], 1.0]), ("dict", [{}, {"a": 1}], [[], "a", None]),
+        ("Annotated[float, Gt(0), Le(1)]", [1, 0.5], [0, -1, 1.5, "1", True, None]),
+        ("Annotated[list[float], Ge(0), Lt(1)]", [[], [0, 0.5]], [[0.5, 1], [-1], 0.5]),
+        ("Annotated[int, Ge(0)] | None", [0, 3], [-1, 1.0, None]),
+        ("Literal['a', 3]", ["a", 3], ["b", "3", None]), ("Literal[1, 3]", [1, 3], [True, 1.0, 2, "1"]),
+        ("Path", ["anything", 1], []),
     ],
 )  # fmt: skip
-def test_types_of_settings(annotation, right, wrong):
-    assert [value for value in right if registry.mistyped(annotation, value)] == []
-    assert [value for value in wrong if not registry.mistyped(annotation, value)] == []
+def test_types_bounds_and_choices_of_settings(tmp_path, annotation, right, wrong):
+    file = tmp_path / "thing.py"
+    file.write_text(f"def thing(x, *, needed: {annotation}): pass\n", encoding="utf-8")
+    setting = registry._signature(file, "thing").settings["needed"]
+    assert [value for value in right if registry.mistake(setting, value)] == []
+    assert [value for value in wrong if not registry.mistake(setting, value)] == []
+
+
+def test_a_setting_that_is_none_by_default_may_be_given_as_none(tmp_path):
+    file = tmp_path / "thing.py"
+    file.write_text("def thing(*, x: int | None = None, y: int = 3): pass\n", encoding="utf-8")
+    read = registry._signature(file, "thing").settings
+    assert registry.mistake(read["x"], None) is None
+    assert registry.mistake(read["x"], "1") == "must be int"
+    assert registry.mistake(read["y"], None) == "must be int"

@@ -98,9 +98,9 @@ def test_an_added_seed_makes_that_seed_only(nano: Nano) -> None:
 
 
 def test_layout_and_comments_reach_nothing_and_an_edited_loss_reaches_what_uses_it(nano: Nano) -> None:
-    nano.edit("configs/experiments/nano/image-kd.yaml", "    steps: 20\n", "    # as the others\n    steps:   20\n")
+    nano.edit("configs/experiments/nano/image-kd.yaml", "  stages.0.steps: 20\n", "  # as the others\n  stages.0.steps:   20\n")
     nano.edit("src/redistill/distill/kd.py", '"""Knowledge', '"""The first: knowledge')
-    nano.edit("src/redistill/training/run.py", "\n    steps = 0\n", "\n    steps = 0  # of all stages\n")
+    nano.edit("src/redistill/training/run.py", "\n    steps, learner = 0, None\n", "\n    steps, learner = 0, None  # of all stages\n")
     assert nano.to_make() == {}
     nano.edit("src/redistill/distill/kd.py", "temperature**2 if", "temperature**2.0 if")
     runs = {title.split(" · ")[0] for title, kind in nano.to_make().items() if kind in ("student", "teacher")}
@@ -137,7 +137,7 @@ def _killed_midway(nano: Nano) -> list[str]:
 
 def _working(nano: Nano) -> bool:
     """Whether a student or teacher is being trained just now."""
-    return any((nano.root / "store" / "work").glob("*/log.jsonl"))
+    return any((nano.root / "store" / "work").glob("*/result/log.jsonl"))
 
 
 def _jobs(nano: Nano) -> list[str]:
@@ -200,7 +200,8 @@ def test_the_bytes_are_those_that_other_processors_gave(finished: Nano) -> None:
 
 
 def test_audit_sees_a_config_that_was_changed_after_the_run(nano: Nano) -> None:
-    nano.edit("configs/experiments/nano/image-kd.yaml", "learning_rate: 3.0e-3", "learning_rate: 2.0e-3")
+    file = "configs/experiments/nano/image-kd.yaml"
+    nano.edit(file, "stages.0.batch_size:", "stages.0.optimiser.learning_rate: 2.0e-3\n  stages.0.batch_size:")
     done = nano.redistill("audit", "nano")
     assert done.returncode == 1
     assert "nano/image-kd" in done.stderr
@@ -210,7 +211,7 @@ def test_a_broken_input_stops_the_job_that_would_use_it(nano: Nano) -> None:
     teacher = next((nano.root / "store" / "outputs").glob("*/logits.npy"))
     teacher.write_bytes(teacher.read_bytes()[:-4] + b"\0\0\0\1")
     for kind in ("configs/experiments/nano/image-kd.yaml", "configs/experiments/nano/student-kd.yaml"):
-        nano.edit(kind, "weight: 0.5}", "weight: 0.25}")
+        nano.edit(kind, "  stages.0.batch_size:", "  stages.0.loss.soft.weight: 0.25\n  stages.0.batch_size:")
     done = nano.snakemake("--cores", "2")
     assert done.returncode != 0
     assert f"{teacher.parent.name}/logits.npy: SHA-256" in done.stdout + done.stderr
@@ -222,7 +223,7 @@ def test_a_broken_input_stops_the_job_that_would_use_it(nano: Nano) -> None:
         ("configs/studies/nano.yaml", "rows:", "rosw:", ["studies/nano.yaml:10:", "rosw", "`rows`"]),
         ("configs/studies/nano.yaml", "[nano-movie]", "[nano-muvie]", ["studies/nano.yaml:8:", "`nano-movie`"]),
         ("configs/experiments/nano/image-kd.yaml", "nano/image-teacher", "nano/image-taecher", ["image-kd.yaml:3:"]),
-        ("configs/experiments/nano/image-kd.yaml", "steps: 20", "steps: many", ["image-kd.yaml:6:", "many"]),
+        ("configs/experiments/nano/image-kd.yaml", "steps: 20", "steps: many", ["image-kd.yaml:5:", "many"]),
     ],
 )
 def test_a_mistake_is_one_clear_line_and_nothing_is_started(
@@ -242,7 +243,8 @@ def test_transformers_opens_every_text_checkpoint_and_gives_the_predictions_on_f
 import sys, json, numpy as np, torch, pyarrow.parquet as pq
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 dataset, *runs = sys.argv[1:]
-texts = dict(zip(*(pq.read_table(dataset)[c].to_pylist() for c in ("id", "text"))))
+splits = [pq.read_table(f"{dataset}/{split}.parquet") for split in ("dev", "select")]
+texts = {row["id"]: row["text"] for split in splits for row in split.to_pylist()}
 for run in runs:
     model = AutoModelForSequenceClassification.from_pretrained(run).eval()
     tokenizer = AutoTokenizer.from_pretrained(run)
@@ -261,7 +263,7 @@ for run in runs:
     assert len(with_predictions) == 3
     assert len(runs) == 4
     resolved = [json.loads((Path(run) / "manifest.json").read_text()) for run in with_predictions]
-    dataset = finished.root / "store" / "data" / resolved[0]["key_parts"]["inputs"]["dataset"] / "dev.parquet"
+    dataset = finished.root / "store" / "data" / resolved[0]["key_parts"]["inputs"]["dataset"]
     done = finished.command(sys.executable, "-c", program, str(dataset), *with_predictions)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("{0: 'negative', 1: 'positive'}") == 3

@@ -209,8 +209,9 @@ class _Planner:
             "reader": _resolved(task.reader), "splits": task.splits.model_dump(),
             "split_seed": task.split_seed,
         }  # fmt: skip
-        component = ("reader", task.reader.method)
-        return self._add("dataset", name, config, {"source": self.source(task.source).key}, [component])
+        inputs, component = {"source": self.source(task.source).key}, ("reader", task.reader.method)
+        packages = ("pillow",) if task.input == "image" else ()
+        return self._add("dataset", name, config, inputs, [component], packages)
 
     def tokens(self, task: str, source: str, max_length: int) -> Node:
         inputs = {"dataset": self.dataset(task).key, "tokenizer": self.source(source).key}

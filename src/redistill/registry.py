@@ -221,25 +221,23 @@ def mistake(setting: Setting, value: Any) -> str | None:
     if value is None and setting.default is None and not setting.required:
         return None
     if setting.choices:
-        return None if value in setting.choices else f"must be one of {', '.join(map(repr, setting.choices))}"
+        among = any(type(value) is type(choice) and value == choice for choice in setting.choices)
+        return None if among else f"must be one of {', '.join(map(repr, setting.choices))}"
     expected = _TYPES.get(setting.annotation)
     if expected is None:
         return None
-    if not _is(value, expected) or not all(_is(v, _INNER[setting.annotation]) for v in _items(setting, value)):
+    inner = _INNER.get(setting.annotation)
+    if not _is(value, expected) or not all(_is(v, inner) for v in (value if inner else [])):
         return f"must be {setting.annotation}"
     for bound, limit in setting.bounds:
         words, holds = _BOUNDS[bound]
-        if not all(holds(v, limit) for v in (_items(setting, value) or [value])):
+        if not all(holds(v, limit) for v in (value if inner else [value])):
             return f"must be {words} {limit}"
     return None
 
 
 def _is(value: Any, expected: Any) -> bool:
     return isinstance(value, expected) and (expected is bool or not isinstance(value, bool))
-
-
-def _items(setting: Setting, value: Any) -> list[Any]:
-    return list(value) if setting.annotation in _INNER else []
 
 
 def with_defaults(kind: str, name: str, settings: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from redistill import registry
 from redistill.config import compose, schema
 from redistill.config.parse import Document, KeyPath, nearest
 from redistill.errors import ConfigError, Problem, RedistillError
-from redistill.evaluation.metrics import METRICS
+from redistill.evaluation.metrics import BINARY, METRICS
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -238,6 +238,8 @@ class _Checker:
         metrics = [name for name, (kind, _) in METRICS.items() if kind == task.type]
         if metric not in metrics:
             self._say(document, path, f"`{metric}` does not measure {task.type}; {nearest(str(metric), metrics)}")
+        elif metric in BINARY and len(task.labels) != 2:
+            self._say(document, path, f"`{metric}` is for two classes, and there are {len(task.labels)}")
 
     def _component(self, document: Document, said: schema.Component, path: KeyPath) -> registry.Signature | None:
         kind, name = said.kind, said.method

@@ -51,6 +51,7 @@ class Inert:
 
     document: Document
     repeated: list[tuple[KeyPath, int]]
+    tags: dict[str, KeyPath]  # where each first stands
 
 
 def read(file: Path) -> Inert:
@@ -65,7 +66,7 @@ def read(file: Path) -> Inert:
         raise ConfigError([Problem(name, 1, 1, "", "must be a mapping of keys to values")])
     builder = _Builder(name)
     builder.document.data = builder.value(node, ())
-    return Inert(builder.document, builder.repeated)
+    return Inert(builder.document, builder.repeated, builder.tags)
 
 
 def _compose(file: Path, name: str) -> yaml.Node | None:
@@ -96,6 +97,7 @@ class _Builder:
         self.name, self.values = name, 0
         self.document = Document(None)
         self.repeated: list[tuple[KeyPath, int]] = []
+        self.tags: dict[str, KeyPath] = {}
 
     def value(self, node: yaml.Node, path: KeyPath) -> Any:
         self._count(node, path)
@@ -109,6 +111,7 @@ class _Builder:
             plain = self._scalar(node, path)
         if node.tag in _PLAIN_TAGS:
             return plain
+        self.tags.setdefault(node.tag, path)
         if node.tag == "!join" and isinstance(plain, list) and not any(_nested(item) for item in plain):
             return self._joined(node, plain, path)
         return Tagged(node.tag, plain)

@@ -17,11 +17,12 @@ METHODS = {
     "DISTLoss": "dist", "DISTPlusLoss": "dist_plus", "SRDLoss": "srd", "SKDInstanceLoss": "skd_instance",
     "SKDDirectionLoss": "skd_direction", "LogitStdKDLoss": "logit_std", "RegularizationLoss": "norm",
 }  # fmt: skip
-FEATURES = "hint"  # mean squared error between two modules' outputs
+FEATURES = "feature_mse"  # mean squared error between two modules' outputs
 TEXT_FEATURES = "hidden_mse"
+RECONSTRUCTION = "reconstruction"  # of a tap by a module of the same side
 TEACHER_PATHS = {"paraphraser_path", "knowledge_translator_path"}
 STUDENT_PATHS = {"translator_path", "feature_adapter_path", "entropy_module_path"}
-LOGITS = {"", ".", "classifier", "fc", "linear", "head"}
+LOGITS = {"", ".", "classifier", ".classifier", "fc", "head"}  # the model, or its last module
 WRAPPED = ("student_model.", "teacher_model.", "model.", "seq.")  # what auxiliary wrappers put before a path
 SIDES = ("student", "teacher")
 HIDDEN = {"student_hidden", "teacher_hidden"}
@@ -160,7 +161,7 @@ def _logits(kwargs: Section, around: Around) -> None:
         kwargs.warn("torchdistill 1.x stops without `student_module_path`; the models' outputs are taken")
     for side in SIDES:
         path, io = kwargs.data.get(f"{side}_module_path", "."), kwargs.data.get(f"{side}_module_io", "output")
-        if str(path).rpartition(".")[2] in LOGITS and io == "output":
+        if _unwrapped(str(path), side, around) in LOGITS and io == "output":
             kwargs.use(f"{side}_module_path", f"{side}_module_io")
             _check_hook(kwargs, f"{side}_module_path", side, str(path), around)
         reason = "this loss compares logits in redistill, and this is another module's value"
@@ -208,9 +209,9 @@ def _difference(
     """A mean squared (or absolute) difference: with labels, between scores, or between two modules."""
     ends = [_end(wrapper.section(key), around) for key in ("input", "target")]
     squared = kind == "MSELoss"
-    (side, path, tap), (other, other_path, other_tap) = ends
-    labelled = other == "label" and path in LOGITS
-    scores = {side, other} == set(SIDES) and path in LOGITS and other_path in LOGITS
+    (side, logits, tap), (other, other_logits, other_tap) = ends
+    labelled = other == "label" and logits
+    scores = {side, other} == set(SIDES) and logits and other_logits
     if squared and (labelled or (scores and around.classes == 1)):
         method = "hard" if labelled else "kd"
         exists(kwargs.source, "loss", method)
@@ -221,6 +222,8 @@ def _difference(
         method = snake(kind.removesuffix("Loss"))
     elif scores:
         method = "logit_mse"
+    elif side == other:
+        method = RECONSTRUCTION
     else:
         method = TEXT_FEATURES if around.text else FEATURES
     if method == TEXT_FEATURES and squared:
@@ -236,14 +239,14 @@ def _difference(
     _add(terms, name, {"method": method, "weight": weight, **_with_taps(method, taps), **_settings(term)})
 
 
-def _end(section: Section, around: Around) -> tuple[str, str, str]:
-    """One side of a comparison: `label`, or whose module it is, with the module's path and the tap."""
+def _end(section: Section, around: Around) -> tuple[str, bool, str]:
+    """One side of a comparison: `label`, or whose module it is, with whether that gives logits, and the tap."""
     if section.flag("uses_label") or not section.has("module_path"):
-        return "label", "", ""
+        return "label", False, ""
     side = "teacher" if section.flag("is_from_teacher") else "student"
     path, io = section.text("module_path") or ".", section.text("io") or "output"
     _check_hook(section, "module_path", side, path, around)
-    return side, path, _tap(side, path, io, around)
+    return side, path in LOGITS and io == "output", _tap(side, path, io, around)
 
 
 # --- on features -----------------------------------------------------------------------------------------------------
@@ -273,7 +276,8 @@ def _taps_of_paths(kind: str, kwargs: Section, taps: dict[str, list[str]], aroun
         path = kwargs.text(key) or "."
         kwargs.use("is_from_teacher")
         _check_hook(kwargs, key, side, path, around)
-        if path in LOGITS or "empty" in key:  # the logits are given to every loss that asks for them
+        logits = path in LOGITS and io == "output"
+        if logits or "empty" in key:  # the logits are given to every loss that asks for them
             continue
         taps[side].append(_tap(side, path, io, around))
 
@@ -313,13 +317,16 @@ def _with_taps(method: str, taps: dict[str, list[str]]) -> dict[str, Any]:
 
 def _tap(side: str, path: str, io: str, around: Around) -> str:
     """`PATH:input` or `PATH:output`; what an auxiliary wrapper adds becomes `modules.NAME`."""
-    plain = path.removeprefix("+")
-    if around.wrapped.get(side):
-        plain = next((plain.removeprefix(prefix) for prefix in WRAPPED if plain.startswith(prefix)), plain)
+    plain = _unwrapped(path.removeprefix("+"), side, around)
     own = plain == path and path.partition(".")[0] in around.own.get(side, set())
     if own or path.startswith("+"):
         plain = f"modules.{module_name(plain)}"
     return f"{printable(plain)}:{'input' if io == 'input' else 'output'}"
+
+
+def _unwrapped(path: str, side: str, around: Around) -> str:
+    prefixes = WRAPPED if around.wrapped.get(side) else ()
+    return next((path.removeprefix(prefix) for prefix in prefixes if path.startswith(prefix)), path)
 
 
 def module_name(path: str) -> str:

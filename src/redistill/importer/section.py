@@ -32,6 +32,8 @@ class Source:
         self.warnings: list[str] = []
         self.to_do: list[str] = []
         self.repeated = inert.repeated
+        if "!setattr" in inert.tags:
+            self.warn(inert.tags["!setattr"], "torchdistill registers `!setattr` as `!getattr`: nothing is set")
 
     def top(self) -> "Section":
         return Section(self, ())

@@ -27,6 +27,7 @@ class Imported:
     task: Task
     student: Model
     teacher: Model | None
+    teacher_needs: list[str]
     data: dict[str, Any]
 
 
@@ -90,8 +91,10 @@ def _convert(file: Path, name: str) -> Imported:
     text = is_text(source)
     task = read_task(source, text)
     student = read_model(models.section(student_key), task)
+    needed = list(source.to_do)
     has_teacher = bool(models.section("teacher_model").data)
     teacher = read_model(models.section("teacher_model"), task) if has_teacher else None
+    teacher_needs = [need for need in source.to_do if need not in needed]
     stages = read_stages(source, text, student, teacher)
     label = student.key if teacher is None else f"{student.key} from {teacher.key}"
     data: dict[str, Any] = {"label": printable(label), "notes": {"task": task.name}}
@@ -101,30 +104,31 @@ def _convert(file: Path, name: str) -> Imported:
         "evaluation": evaluation(source, stage_sections(source), task),
     }
     leave_data(source)
-    return Imported(name, source, task, student, teacher, data)
+    return Imported(name, source, task, student, teacher, teacher_needs, data)
 
 
 def _linked(one: Imported, imported: list[Imported], target: Path) -> tuple[Report, dict[Path, str]]:
     """An experiment with its teacher named, and the text of each file that is written for it."""
-    texts: dict[Path, str] = {}
-    data = dict(one.data)
-    file = target / f"{one.name}.yaml"
-    origin = printable_path(Path(one.source.file.name))
+    data, needs, extra = dict(one.data), one.source, {}
+    origin = printable_path(Path(needs.file.name))
     if one.teacher is not None:
-        trained = next((other.name for other in imported if _trains(other, one)), None)
-        if trained is None:
-            trained = f"{one.name}-teacher"
-            one.source.needs(f"stages in {Path(trained).name}.yaml, or the config of its training beside this one: "
-                             "the source says how the teacher is made, not how it was trained")  # fmt: skip
-            texts[target / f"{trained}.yaml"] = _teacher_text(one, origin)
-        data = (
-            {key: data[key] for key in ("label", "notes")} | {"teacher": {"experiment": _below(target, trained)}} | data
-        )
+        name = next((other.name for other in imported if _trains(other, one)), None)
+        if name is None:
+            name = f"{one.name}-teacher"
+            stages = (
+                f"stages in {Path(name).name}.yaml, or the config of its training imported with this one: the source "
+                "says how the teacher is made, not how it was trained"
+            )
+            needs.needs(stages)
+            extra[target / f"{name}.yaml"] = _teacher_text(one, [*one.teacher_needs, stages], origin)
+        else:
+            needs.to_do = [need for need in needs.to_do if need not in one.teacher_needs]
+        data = {"label": data["label"], "notes": data["notes"], "teacher": {"experiment": _below(target, name)}} | data
     for mistake in _mistakes(data):
-        one.source.needs(mistake)
-    report = one.source.report(one.task.name)
-    texts[file] = experiment_text(data, report, origin)
-    report.written = sorted(texts)
+        needs.needs(mistake)
+    report = needs.report(one.task.name)
+    texts = {target / f"{one.name}.yaml": experiment_text(data, report, origin), **extra}
+    report.written = list(texts)
     return report, texts
 
 
@@ -134,10 +138,9 @@ def _trains(other: Imported, one: Imported) -> bool:
     return other.teacher is None and other.task == one.task and other.student.key == one.teacher.key
 
 
-def _teacher_text(one: Imported, origin: str) -> str:
+def _teacher_text(one: Imported, to_do: list[str], origin: str) -> str:
     assert one.teacher is not None
     data = {"label": printable(one.teacher.key), "notes": {"task": one.task.name}, "student": one.teacher.section}
-    to_do = [note for note in one.source.to_do if note.startswith(("a source", "stages in", "redistill has no arch"))]
     return experiment_text(data, Report(one.source.file, one.task.name, to_do=to_do), origin)
 
 

@@ -152,8 +152,8 @@ def _side(part: Section, side: str, frozen: list[str], around: Around) -> None:
         part.warn("modules that are frozen by their class have to be named one by one", "frozen_modules")
     if side == "teacher" and part.data and not around.text:
         part.source.warn(("models", "teacher_model"),
-                         "torchdistill 1.x never puts the teacher into evaluation mode: its batch norms use the batch, its "
-                         "dropout is on; redistill's teacher is in evaluation mode")  # fmt: skip
+                         "torchdistill 1.x never puts the teacher into evaluation mode: its batch norms use the batch, "
+                         "its dropout is on; redistill's teacher is in evaluation mode")  # fmt: skip
     if part.data.get("forward_proc") in FORWARD | {None}:
         part.use("forward_proc")
     part.leave("how inputs reach the model; redistill passes a task's own", "forward_proc")

