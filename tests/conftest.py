@@ -34,6 +34,11 @@ class Project:
         assert old in text, f"{name} has changed: no {old!r} in it"
         self.file(name).write_text(text.replace(old, new, 1), encoding="utf-8")
 
+    def experiments(self, **texts: str) -> None:
+        """Write experiments by their names."""
+        for name, text in texts.items():
+            self.file(f"experiments/{name}.yaml").write_text(text, encoding="utf-8")
+
     def line(self, name: str, text: str) -> int:
         """Number of the first line that has `text`, from 1."""
         lines = self.file(name).read_text(encoding="utf-8").splitlines()

@@ -231,21 +231,16 @@ def test_nearest_names_the_closest_or_what_there_is():
 # --- compose ---------------------------------------------------------------------------------------------------------
 
 
-def experiment_files(project, **texts: str) -> None:
-    for name, text in texts.items():
-        project.file(f"experiments/{name}.yaml").write_text(text, encoding="utf-8")
-
-
 def test_extends_merges_mappings_replaces_the_rest_and_null_removes(project):
     base = "label: Base\nnotes: {a: x, b: y}\nstages: [1, 2]\n"
-    experiment_files(project, base=base, over="extends: base\nnotes:\n  b: null\n  c: z\nstages: [3]\n")
+    project.experiments(base=base, over="extends: base\nnotes:\n  b: null\n  c: z\nstages: [3]\n")
     document = compose.read(project.root, "experiments", "over")
     assert document.data == {"label": "Base", "notes": {"a": "x", "c": "z"}, "stages": [3]}
 
 
 def test_what_is_extended_keeps_the_place_where_it_was_written(project):
     base = "label: Base\nnotes: {a: x, b: y}\nstages: [1, 2]\n"
-    experiment_files(project, base=base, over="extends: base\nnotes:\n  c: z\nstages: [3]\n")
+    project.experiments(base=base, over="extends: base\nnotes:\n  c: z\nstages: [3]\n")
     document = compose.read(project.root, "experiments", "over")
 
     def where(*path: str | int) -> str:
@@ -267,7 +262,7 @@ def test_what_is_extended_keeps_the_place_where_it_was_written(project):
 )
 def test_extends_of_anything_but_a_config_is_refused(project, base):
     (project.root.parent / "outside.yaml").write_text("label: x\n", encoding="utf-8")
-    experiment_files(project, over=f"label: x\nextends: {base}\n")
+    project.experiments(over=f"label: x\nextends: {base}\n")
     with pytest.raises(ConfigError) as caught:
         compose.read(project.root, "experiments", "over")
     (problem,) = caught.value.problems
@@ -275,8 +270,8 @@ def test_extends_of_anything_but_a_config_is_refused(project, base):
 
 
 def test_circular_extends_are_refused(project):
-    experiment_files(
-        project, one="extends: two\n", two="label: x\nextends: three\n", three="extends: one\n", me="extends: me\n"
+    project.experiments(
+        one="extends: two\n", two="label: x\nextends: three\n", three="extends: one\n", me="extends: me\n"
     )
     with pytest.raises(ConfigError, match=r"three.yaml:1:1: extends: goes round in a circle"):
         compose.read(project.root, "experiments", "one")
@@ -286,7 +281,7 @@ def test_circular_extends_are_refused(project):
 
 @pytest.mark.parametrize("text", ["- a\n", "word\n", "3\n"])
 def test_a_file_that_is_no_mapping_is_refused(project, text):
-    experiment_files(project, odd=text)
+    project.experiments(odd=text)
     with pytest.raises(ConfigError, match=r"odd.yaml:1:1: must be a mapping"):
         compose.read(project.root, "experiments", "odd")
 

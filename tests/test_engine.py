@@ -1,6 +1,6 @@
-"""The training engine: exact when it is stopped and goes on, several stages and modules, processes, precision, failures.
+"""The training engine: exact when stopped and gone on with; stages and modules, processes, precision, failures.
 
-`KILLS=50 pytest tests/test_engine.py -m kills` kills every kind of run fifty times; without KILLS it is a few times.
+`make kills` kills every kind of run fifty times; without it, it is a few times.
 """
 
 import json
@@ -40,9 +40,10 @@ from redistill.training.sampler import Batches
 
 PROBE = str(Path(__file__).with_name("engine_probe.py"))
 STUDIES = ("engine", "engine-two", "engine-half", "engine-plugins")
-KILLS = int(os.environ.get("KILLS", "4"))
-LIMIT = 60 + 12 * KILLS  # seconds
+KILLS = int(os.environ.get("REDISTILL_KILLS", "4"))
+LIMIT = 200 + 30 * KILLS  # seconds
 Seen = dict[str, Tensor]
+TRUSTED = {registry.TRUST: "1"}
 
 
 class Engine(Nano):
@@ -110,11 +111,16 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     names = ("plain", "stages", "factors", "rebuilt", "two-teachers", "exact", "exact-in-passes", "continued")
     one = [*(made.key(name) for name in names), made.key("taught-module", "engine-plugins")]
     two = [made.key(name, "engine-two") for name in ("stages", "exact")]
-    inputs = [
-        k for t, k in made.keys["engine-two"].items() if t.split()[0] in ("teacher", "outputs") and "engine/" not in t
-    ]
-    for done in (made.probe("make", *one, **{registry.TRUST: "1"}), *(made.make(key) for key in [*inputs, *two])):
+    teacher = made.keys["engine-two"]["teacher nano/image-teacher · nano-digits · seed 0"]
+    outputs = [key for title, key in made.keys["engine-two"].items() if title.startswith("outputs ")]
+    for key in [*one, *two, teacher]:
+        made.told(key, checkpoints={"steps": None, "seconds": 300})
+    for command in (["probe", *one], ["redistill", teacher], ["probe", *outputs], *(["redistill", key] for key in two)):
+        who, *keys = command
+        done = made.probe("make", *keys, **TRUSTED) if who == "probe" else made.make(*keys)
         assert done.returncode == 0, done.stdout + done.stderr
+    for key in [*one, *two]:
+        made.told(key, checkpoints={"steps": 1, "seconds": None})
     return made
 
 
@@ -123,9 +129,7 @@ def watched(engine: Engine) -> Path:
     """For each run of several stages, the learner's states before and after each stage, and what the hook saw."""
     folder = engine.root.with_name("watched")
     keys = [engine.key(name) for name in ("stages", "factors", "rebuilt", "two-teachers")]
-    done = engine.probe(
-        "watch", str(folder), *keys, engine.key("taught-module", "engine-plugins"), **{registry.TRUST: "1"}
-    )
+    done = engine.probe("watch", str(folder), *keys, engine.key("taught-module", "engine-plugins"), **TRUSTED)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -195,7 +199,7 @@ def wait_until(process: subprocess.Popen[str], holds: Callable[[], bool], second
 
 
 def attempt(engine: Engine, key: str, chance: random.Random) -> int | None:
-    """Start a run and kill it: soon after it wrote a checkpoint, or just at some moment. Its exit status if it ended."""
+    """Start a run and kill it soon after it wrote a checkpoint, or just at some moment. Its exit status if it ended."""
     before = engine.checkpoints(key)[-1:]
     with started(engine, "redistill", "make", key) as process:
         if chance.random() < 0.75:
@@ -218,7 +222,6 @@ def same_bytes(made: Path, expected: Path) -> None:
         assert (made / name).read_bytes() == (expected / name).read_bytes(), f"{name} differs"
 
 
-@pytest.mark.kills
 @pytest.mark.timeout(LIMIT)
 @pytest.mark.parametrize(
     ("experiment", "study"), [("plain", "engine"), ("stages", "engine"), ("stages", "engine-two")],
@@ -252,14 +255,11 @@ def test_metrics_of_a_killed_run_are_the_same_and_the_record_alone_says_that_it_
         assert wait_until(process, lambda: len(killed.checkpoints(key)) == 2)
         process.kill()
     last = killed.checkpoints(key)[-1]
+    assert killed.make(key).returncode == 0
+    same_bytes(killed.run(key), engine.run(key))
     for project in (killed, engine):
         done = project.probe("make", cell)
         assert done.returncode == 0, done.stderr
-    assert (
-        f"stage 0: goes on after step {int(last[4:])} of 60, loss = 1.0 * hard (hard)"
-        in killed.probe("make", cell).stdout
-        or True
-    )
     metrics = [p.root / "store" / "results" / cell / "metrics.json" for p in (killed, engine)]
     assert metrics[0].read_bytes() == metrics[1].read_bytes()
     assert killed.record(key)["resumed"] == [{"stage": 0, "step": int(last[4:])}]
@@ -392,7 +392,7 @@ def test_batches_go_on_where_they_stood_across_epochs() -> None:
         again.restore(json.loads(json.dumps(batches.state())))
         assert [next(again).tolist() for _ in range(10 - taken)] == expected[taken:]
         next(batches)
-    assert sorted(sum(expected[:3], [])) == list(range(11))
+    assert sorted(i for batch in expected[:3] for i in batch) == list(range(11))
     assert sorted(len(batch) for batch in expected[:3]) == [3, 4, 4]
 
 
@@ -792,16 +792,23 @@ def constant_schedule() -> dict[str, Any]:
     return {"method": "constant", "settings": {"warmup": 0.0}}
 
 
-@pytest.mark.parametrize("key", ["frozen", "trained", "groups"])
-def test_a_path_that_is_no_module_is_answered_with_those_that_are(key: str) -> None:
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda learner, path: optimise.freeze(learner, [path], None),
+        lambda learner, path: optimise.freeze(learner, [], [path]),
+        lambda learner, path: optimiser_of(learner, groups=[{"modules": [path], "rate": 1.0, "weight_decay": None}]),
+    ],
+    ids=["frozen", "trained", "groups"],
+)
+def test_a_path_that_is_no_module_is_answered_with_those_that_are(use: Callable[[Learner, str], Any]) -> None:
+    path = "bert.encoder.layer.7"
     with pytest.raises(RedistillError) as caught:
-        if key == "groups":
-            optimiser_of(
-                bert_learner(), groups=[{"modules": ["bert.encoder.layer.7"], "rate": 1.0, "weight_decay": None}]
-            )
-        else:
-            optimise.freeze(bert_learner(), **({"frozen": [], "trained": None} | {key: ["bert.encoder.layer.7"]}))  # type: ignore[arg-type]
-    assert "the student has no module `bert.encoder.layer.7`; there are `bert.encoder.layer.0`" in str(caught.value)
+        use(bert_learner(), path)
+    assert f"the student has no module `{path}`; there are `bert.encoder.layer.0`" in str(caught.value)
+
+
+def test_a_stage_that_would_train_nothing_is_refused() -> None:
     with pytest.raises(RedistillError, match="has no module `mep`; there are `map`"):
         optimise.freeze(bert_learner(), ["modules.mep"], None)
     with pytest.raises(RedistillError, match="nothing is left to train"):
@@ -812,7 +819,7 @@ def factors(method: str, steps: int, **settings: Any) -> list[float]:
     return [registry.get("schedule", method)(step, steps, **settings) for step in range(steps)]
 
 
-@pytest.mark.parametrize(("steps", "warmup"), [(20, 0.1), (20, 0.0), (7, 0.5), (1, 0.1), (3, 1.0)])
+@pytest.mark.parametrize(("steps", "warmup"), [(20, 0.1), (20, 0.0), (7, 0.5), (1, 0.1), (4, 0.75)])
 def test_linear_is_that_of_transformers_with_a_warmup_that_begins_one_step_further(steps: int, warmup: float) -> None:
     """Theirs gives the first step a rate of zero, which trains nothing; ours the first rung. The fall is the same."""
     from transformers import get_linear_schedule_with_warmup

@@ -98,9 +98,17 @@ def test_an_added_seed_makes_that_seed_only(nano: Nano) -> None:
 
 
 def test_layout_and_comments_reach_nothing_and_an_edited_loss_reaches_what_uses_it(nano: Nano) -> None:
-    nano.edit("configs/experiments/nano/image-kd.yaml", "  stages.0.steps: 20\n", "  # as the others\n  stages.0.steps:   20\n")
+    nano.edit(
+        "configs/experiments/nano/image-kd.yaml",
+        "  stages.0.steps: 20\n",
+        "  # as the others\n  stages.0.steps:   20\n",
+    )
     nano.edit("src/redistill/distill/kd.py", '"""Knowledge', '"""The first: knowledge')
-    nano.edit("src/redistill/training/run.py", "\n    steps, learner = 0, None\n", "\n    steps, learner = 0, None  # of all stages\n")
+    nano.edit(
+        "src/redistill/training/run.py",
+        "\n    steps, learner = 0, None\n",
+        "\n    steps, learner = 0, None  # of all stages\n",
+    )
     assert nano.to_make() == {}
     nano.edit("src/redistill/distill/kd.py", "temperature**2 if", "temperature**2.0 if")
     runs = {title.split(" · ")[0] for title, kind in nano.to_make().items() if kind in ("student", "teacher")}
@@ -292,7 +300,8 @@ def test_commands_work_without_snakemake(empty: Nano) -> None:
     assert len(empty.things("runs")) == 2
     assert empty.redistill("evaluate", "image/linear", "--study", "nano").returncode == 0
     missing = empty.redistill("run", "nano/image-ks", "--study", "nano")
-    assert missing.returncode == 1
+    assert missing.returncode == 2
+    assert "did you mean `nano/image-kd`?" in missing.stderr
     assert "Traceback" not in missing.stderr
     unfinished = empty.redistill("publish", "nano")
     assert unfinished.returncode == 1

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from redistill import registry
+from redistill.config.check import check_experiment
 from redistill.config.parse import MAX_BYTES, load
 from redistill.config.schema import Experiment
 from redistill.errors import ConfigError, RedistillError
@@ -58,7 +59,10 @@ def test_fine_tuning_of_a_text_model(tmp_path):
     }  # fmt: skip
     assert "chosen on `rte/val`, which is also what is reported" in texts(report)
     assert "it ends after 1/4 of its way" in texts(report)
-    assert report.to_do == ["a source `roberta-large` in configs/sources.yaml (`roberta-large`)"]
+    assert report.to_do == [
+        "a task `glue/rte` in configs/tasks",
+        "a source `roberta-large` in configs/sources.yaml (`roberta-large`)",
+    ]
 
 
 def test_distillation_of_a_text_model_has_neither_labels_nor_t_squared(tmp_path):
@@ -220,6 +224,39 @@ def test_words_of_older_versions(tmp_path):
     assert data["stages"][0]["schedule"]["milestones"] == [1 / 3]
     assert data["evaluation"]["split"] == "dev"  # two names for the same examples
     assert "in the words of torchdistill 0.x" in texts(report)
+
+
+# --- in a project ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The project's own configs, for experiments to be imported into."""
+    shutil.copytree(Path(__file__).parents[1] / "configs", tmp_path / "configs")
+    return tmp_path
+
+
+def test_imported_experiments_pass_the_check(project):
+    files = [Path(__file__).parent / "torchdistill" / f"cifar-{name}.yaml" for name in ("distil", "train")]
+    reports = import_files(files, project / "configs" / "experiments" / "td")
+    assert [report.written[0].stem for report in reports] == ["cifar-distil", "cifar-train"]
+    (held_out,) = reports[0].to_do
+    assert held_out.startswith("a `select` split in the task")
+    task = project / "configs" / "tasks" / "cifar" / "cifar10.yaml"
+    task.write_text(re.sub("splits:(.|\n)*", "splits: {train: 40000, select: 10000, dev: 10000}\n", task.read_text()))
+    assert reports[1].to_do == []
+    for report in reports:
+        name = f"td/{report.written[0].stem}"
+        assert check_experiment(project, name, [report.task], [0], "embedded").recipes
+
+
+def test_what_the_project_has_already_is_not_asked_for(project):
+    text = (Path(__file__).parent / "torchdistill" / "glue-finetune.yaml").read_text()
+    file = project / "bert.yaml"
+    file.write_text(text.replace("'roberta-large'", "'bert-base-uncased'"))
+    (report,) = import_files([file], project / "configs" / "experiments" / "new")
+    assert report.to_do == []
+    assert check_experiment(project, "new/bert", ["glue/rte"], [0], "embedded").recipes
 
 
 # --- every leaf ------------------------------------------------------------------------------------------------------

@@ -3,16 +3,18 @@
 import copy
 import re
 from dataclasses import replace
-from pathlib import Path
+from functools import cache
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from redistill.config.parse import Document, KeyPath, Place, load, nearest, parse
+from redistill.config.parse import MAX_DEPTH, Document, KeyPath, Place, load, nearest, parse, paths
 from redistill.errors import ConfigError, Problem, RedistillError
 
 Model = TypeVar("Model", bound=BaseModel)
+MAX_PROBLEMS = 100  # that are told of one section; nobody reads more
 _INDEX = re.compile(r"[0-9]{1,6}")
 
 
@@ -36,34 +38,50 @@ def read(root: Path, folder: str, name: str, referrer: Problem | None = None) ->
 
     `referrer` is where the name was written; its message is replaced when the file does not exist.
     """
-    if name not in known(root, folder):
+    configs = (root / "configs").resolve()
+    file = configs / folder / f"{name}.yaml"
+    if str(PurePosixPath(name)) != name or ".." in PurePosixPath(name).parts or not _is_file(file):
         what = {"studies": "study"}.get(folder, folder.removesuffix("s"))
         message = f"there is no {what} `{name}`; {nearest(name, known(root, folder))}"
         place = referrer or Problem(f"configs/{folder}", 1, 1, "", "")
         raise ConfigError([Problem(place.file, place.line, place.column, place.key, message)])
-    return _extended(root, root / "configs" / folder / f"{name}.yaml", ())
+    return _extended(configs, file, ())
 
 
-def _extended(root: Path, file: Path, seen: tuple[Path, ...]) -> Document:
-    document = load(file, str(file.relative_to(root)))
-    if not isinstance(document.data, dict):
-        raise ConfigError([document.problem((), "must be a mapping of keys to values")])
+def _is_file(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except (OSError, ValueError):  # a name that no file system takes
+        return False
+
+
+def _extended(configs: Path, file: Path, seen: tuple[Path, ...]) -> Document:
+    parsed = load(file, f"configs/{file.relative_to(configs).as_posix()}")
+    if not isinstance(parsed.data, dict):
+        raise ConfigError([parsed.problem((), "must be a mapping of keys to values")])
+    document = Document(dict(parsed.data), parsed.places)
     changes = _popped(document, "set")
     if "extends" not in document.data:
         return document if changes is None else override(document, changes)
     base_name = document.data.pop("extends")
-    configs = (root / "configs").resolve()
-    try:
-        base = (file.parent / f"{base_name}.yaml").resolve()
-        found = isinstance(base_name, str) and base.is_relative_to(configs) and base.is_file()
-    except (OSError, ValueError):  # a name that no file system takes
-        found = False
-    if not found:
+    base = _below(configs, file.parent / f"{base_name}.yaml") if isinstance(base_name, str) else None
+    if base is None:
         raise ConfigError([document.problem(("extends",), f"`{base_name}` is no file beside this one, below configs/")])
     if base in (*seen, file.resolve()):
         raise ConfigError([document.problem(("extends",), "goes round in a circle")])
-    merged = merge(_extended(root, base, (*seen, file.resolve())), document)
+    if len(seen) > MAX_DEPTH:
+        raise ConfigError([document.problem(("extends",), f"is the end of a chain of more than {MAX_DEPTH} files")])
+    merged = merge(_extended(configs, base, (*seen, file.resolve())), document)
     return merged if changes is None else override(merged, changes)
+
+
+def _below(folder: Path, file: Path) -> Path | None:
+    """Where a file really is, if it is one and that is below the folder."""
+    try:
+        found = file.resolve()
+    except (OSError, ValueError, RuntimeError):  # a name that no file system takes, or a link to itself
+        return None
+    return found if found.is_relative_to(folder) and _is_file(found) else None
 
 
 def _popped(document: Document, key: str) -> Document | None:
@@ -118,6 +136,8 @@ def _put(document: Document, path: str, value: Any, changes: Document) -> None:
     here: KeyPath = ()
     data = document.data
     steps = path.split(".")
+    if len(steps) > MAX_DEPTH:
+        raise ConfigError([changes.problem((path,), f"has more than {MAX_DEPTH} steps")])
     for last, written in ((i == len(steps) - 1, step) for i, step in enumerate(steps)):
         step = int(written) if isinstance(data, list) and _INDEX.fullmatch(written) else written
         if isinstance(data, list) and not (isinstance(step, int) and step < len(data)):
@@ -134,8 +154,9 @@ def _put(document: Document, path: str, value: Any, changes: Document) -> None:
             document.places[here] = changes.place((path,))
         if not last:
             data = data[step]
-    for old in [p for p in document.places if p[: len(here)] == here]:
-        del document.places[old]
+    before = data.get(str(here[-1])) if isinstance(data, dict) else data[here[-1]]
+    for inner in paths(before, here):
+        document.places.pop(inner, None)
     if value is None and isinstance(data, dict):
         data.pop(str(here[-1]), None)
         return
@@ -159,9 +180,9 @@ def merge(base: Document, over: Document) -> Document:
                 places[here] = over.places[here]
                 result[key] = lay(result[key], value, here)
             else:
-                for old in [p for p in places if p[: len(here)] == here]:
-                    del places[old]
-                places.update({p: place for p, place in over.places.items() if p[: len(here)] == here})
+                for old in paths(result.get(key), here):
+                    places.pop(old, None)
+                places.update({new: over.places[new] for new in paths(value, here)})
                 result[key] = value
         return result
 
@@ -177,25 +198,24 @@ def validate(model: type[Model], document: Document, prefix: str = "") -> Model:
     try:
         return model.model_validate(document.data)
     except ValidationError as error:
-        problems = [_problem(model, document, details) for details in error.errors()]
+        problems = [_problem(model, document, details) for details in error.errors()[:MAX_PROBLEMS]]
         raise ConfigError([replace(p, key=f"{prefix}.{p.key}".strip(".")) for p in problems]) from None
 
 
 def _problem(model: type[BaseModel], document: Document, details: ErrorDetails) -> Problem:
-    # pydantic puts the tag of a discriminated union into the path; the file has no such key
+    # pydantic puts the tag of a discriminated union into the path, or `[key]`; the file has no such key
     path: KeyPath = ()
     data = document.data
     for step in details["loc"]:
+        if path and isinstance(data, dict) and data.get("type") == step:
+            continue
         inside = (isinstance(data, dict) and step in data) or (isinstance(data, list) and isinstance(step, int))
         if inside:
             path, data = (*path, step), data[step]  # type: ignore[index]
-        elif step == details["loc"][-1]:
-            path = (*path, step)
-    message = _message(model, details)
+    problem = document.problem(path, _message(model, details))
     if details["type"] == "missing":
-        problem = document.problem(path[:-1], message)
-        return Problem(problem.file, problem.line, problem.column, ".".join(map(str, path)), message)
-    return document.problem(path, message)
+        return replace(problem, key=".".join(map(str, (*path, details["loc"][-1]))))
+    return problem
 
 
 def _message(model: type[BaseModel], details: ErrorDetails) -> str:
@@ -206,14 +226,42 @@ def _message(model: type[BaseModel], details: ErrorDetails) -> str:
         return "is missing"
     if kind == "value_error":
         return str(details["ctx"]["error"])
-    shown = f"`{value}`" if isinstance(value, str | int | float | bool) else type(value).__name__
+    if kind == "union_tag_not_found":
+        return "must be a mapping that says its `type`"
+    if kind == "union_tag_invalid":
+        return f"`type` must be one of {details['ctx']['expected_tags']}, but it is `{details['ctx']['tag']}`"
+    if kind in _WORDS:
+        return f"{_WORDS[kind].format(**details.get('ctx', {}))}, but it is {_shown(value)}"
     text = details["msg"].removeprefix("Input ")
-    return f"{text[0].lower()}{text[1:]}, but it is {shown}"
+    return f"{text[0].lower()}{text[1:]}, but it is {_shown(value)}"
+
+
+_WORDS = {
+    "model_type": "must be a mapping of keys to values",
+    "dict_type": "must be a mapping of keys to values",
+    "list_type": "must be a list",
+    "too_short": "must have at least {min_length} entries",
+    "too_long": "must have at most {max_length} entries",
+}
+
+
+def _shown(value: Any) -> str:
+    """A value, or what kind of value it is."""
+    if value is None:
+        return "empty"
+    if isinstance(value, list | dict):
+        return f"a {'list' if isinstance(value, list) else 'mapping'} of {len(value)}"
+    return f"`{value}`"
+
+
+@cache
+def _json_schema(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema()
 
 
 def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> set[str]:
     """Names of the fields of the model that the path leads to, found in the model's own JSON schema."""
-    schema = model.model_json_schema()
+    schema = _json_schema(model)
     definitions = schema.get("$defs", {})
 
     def resolve(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -7,8 +7,9 @@ string and `1e-4` a number). Tags and duplicate keys are refused; aliases and si
 import difflib
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,15 @@ class Document:
         data = self.data
         for step in path:
             data = data[step]
-        depth = len(path)
-        return Document(data, {p[depth:]: place for p, place in self.places.items() if p[:depth] == path})
+        places = {inner: self.places[*path, *inner] for inner in paths(data) if (*path, *inner) in self.places}
+        return Document(data, {(): self.place(path), **places})
+
+
+def paths(data: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
+    """The path of a value and of every value in it."""
+    yield path
+    for step, value in data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ():
+        yield from paths(value, (*path, step))
 
 
 def load(file: Path, shown_as: str | None = None) -> Document:
@@ -72,14 +80,20 @@ def load(file: Path, shown_as: str | None = None) -> Document:
     """
     name = shown_as or str(file)
     try:
-        raw = file.read_bytes()
+        if file.exists() and not file.is_file():
+            raise ConfigError([Problem(name, 1, 1, "", "cannot be read: it is no file")])
+        with file.open("rb") as opened:
+            raw = opened.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError([Problem(name, 1, 1, "", f"cannot be read: {error.strerror}")]) from None
     return parse(raw, name)
 
 
+@lru_cache(maxsize=512)  # what many experiments extend is parsed once
 def parse(raw: bytes, name: str) -> Document:
     """Parse the content of a file, or a value of the command line; `name` is what problems call it.
+
+    What it returns is shared: it is laid over and copied, never changed.
 
     Raises:
         ConfigError: it is not UTF-8, too large, or not in the subset described above.
@@ -95,6 +109,10 @@ def parse(raw: bytes, name: str) -> Document:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         raise ConfigError([Problem(name, line, column, "", f"is not valid YAML: {error.problem}")]) from None
+    except yaml.reader.ReaderError as error:
+        line, column = text.count("\n", 0, error.position) + 1, error.position - text.rfind("\n", 0, error.position)
+        message = f"is not valid YAML: the character U+{error.character:04X} is not allowed"
+        raise ConfigError([Problem(name, line, column, "", message)]) from None
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
         first = str(error).splitlines()[0] if str(error) else "nested too deeply"
         raise ConfigError([Problem(name, 1, 1, "", f"is not valid YAML: {first}")]) from None
@@ -104,10 +122,16 @@ def parse(raw: bytes, name: str) -> Document:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's parser, told to refuse what a node no longer shows: a tag that was written out."""
+    """PyYAML's parser, told to refuse what a node no longer shows, a tag that was written out; and to stop in time."""
+
+    nodes = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()
+        self.nodes += 1
+        if self.nodes > 2 * MAX_VALUES:  # keys are nodes too
+            problem = f"holds more than {MAX_VALUES} values"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
         if getattr(event, "tag", None) is not None:
             problem = f"the tag {event.tag} is not allowed: a config is plain data"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
@@ -118,7 +142,7 @@ class _Builder:
     """Turns PyYAML's nodes into data; kept as a class because every step shares the file's name and the count."""
 
     def __init__(self, name: str):
-        self.name, self.values = name, 0
+        self.name, self.values, self.characters = name, 0, 0
         self.document = Document(None)
 
     def build(self, node: yaml.Node) -> Document:
@@ -142,6 +166,7 @@ class _Builder:
         if isinstance(node, yaml.SequenceNode):
             return [self._value(child, (*path, i)) for i, child in enumerate(node.value)]
         assert isinstance(node, yaml.ScalarNode)
+        self._count(node, path)
         value = _scalar(node)
         if isinstance(value, float) and not math.isfinite(value):
             raise self._refuse(node, path, f"`{node.value}` is larger than a number can be")
@@ -149,12 +174,18 @@ class _Builder:
             raise self._refuse(node, path, "holds half a surrogate pair, which is no text")
         return value
 
+    def _count(self, node: yaml.ScalarNode, path: KeyPath) -> None:
+        self.characters += len(node.value)
+        if self.characters > MAX_BYTES:
+            raise self._refuse(node, path, f"holds more than {MAX_BYTES} characters (aliases counted as often as used)")
+
     def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise self._refuse(key_node, path, "a key must be a plain word")
             key = str(key_node.value)
+            self._count(key_node, path)
             if not _encodable(key):
                 raise self._refuse(key_node, path, "holds half a surrogate pair, which is no text")
             if key == "<<":

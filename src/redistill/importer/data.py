@@ -95,6 +95,10 @@ def evaluation(source: Source, stages: list[Section], task: Task) -> dict[str, A
             loaders[0].warn(f"checkpoints are chosen on `{on}`, which is also what is reported", "dataset_id")
         batch = loaders[0].section("kwargs").integer("batch_size") or loaders[0].integer("batch_size")
         chosen |= {"batch_size": batch} if batch else {}
+    if chosen["split"] == "select":
+        source.needs(
+            "a `select` split in the task: the source chooses on examples that it holds out of the training data"
+        )
     for loader in loaders:
         _validation(loader)
     metrics = SUMMED.get(task.data, []) if task.glue else []

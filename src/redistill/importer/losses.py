@@ -190,7 +190,9 @@ def _cross_entropy(kwargs: Section, wrapper: Section, name: str, weight: float, 
     exists(wrapper.source, "loss", "hard")
     factor = _reduction(kwargs, "mean", around)[0]
     compared = wrapper.section("input")
-    on_logits = not compared.data.get("is_from_teacher") and compared.data.get("module_path", ".") in LOGITS
+    on_logits = not compared.data.get("is_from_teacher") and (
+        compared.says("module_path", LOGITS) or not compared.has("module_path")
+    )
     if on_logits and compared.data.get("io", "output") == "output":
         compared.use()
     wrapper.section("target").use("uses_label")

@@ -1,7 +1,7 @@
 """A source file whose every leaf is accounted for: used, without influence on numbers, or left out with a reason."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,11 @@ class Section:
 
     def has(self, *names: str) -> bool:
         return any(name in self.data for name in names)
+
+    def says(self, name: str, words: Iterable[str]) -> bool:
+        """Whether one of these words stands under a name."""
+        value = self.data.get(name)
+        return isinstance(value, str) and value in words
 
     def rest(self) -> list[str]:
         """The keys that hold something which was neither used nor left out yet."""

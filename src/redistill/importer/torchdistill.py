@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from redistill.config.compose import find_root, known
+from redistill.config.parse import load
 from redistill.config.schema import Experiment
 from redistill.errors import ConfigError, Problem, RedistillError
 from redistill.importer.data import Task, evaluation, leave_data, read_task
@@ -52,8 +54,9 @@ def import_files(files: list[Path], target: Path) -> list[Report]:
         raise ConfigError(problems)
     reports: list[Report] = []
     texts: dict[Path, str] = {}
+    there = _there(target)
     for one in imported:
-        report, written = _linked(one, imported, target)
+        report, written = _linked(one, imported, target, there)
         reports.append(report)
         texts |= written
     _write(texts)
@@ -90,6 +93,7 @@ def _convert(file: Path, name: str) -> Imported:
             )
     text = is_text(source)
     task = read_task(source, text)
+    source.needs(f"a task `{task.name}` in configs/tasks")
     student = read_model(models.section(student_key), task)
     needed = list(source.to_do)
     has_teacher = bool(models.section("teacher_model").data)
@@ -107,9 +111,22 @@ def _convert(file: Path, name: str) -> Imported:
     return Imported(name, source, task, student, teacher, teacher_needs, data)
 
 
-def _linked(one: Imported, imported: list[Imported], target: Path) -> tuple[Report, dict[Path, str]]:
+def _there(target: Path) -> set[str]:
+    """What the project around the target has already, in the words in which it is asked for."""
+    try:
+        root = find_root(next(folder for folder in (target, *target.absolute().parents) if folder.is_dir()))
+        sources = load(root / "configs" / "sources.yaml").data
+    except RedistillError:
+        return set()
+    tasks = {f"a task `{name}`" for name in known(root, "tasks")}
+    return tasks | {f"a source `{name}`" for name in sources}
+
+
+def _linked(one: Imported, imported: list[Imported], target: Path, there: set[str]) -> tuple[Report, dict[Path, str]]:
     """An experiment with its teacher named, and the text of each file that is written for it."""
     data, needs, extra = dict(one.data), one.source, {}
+    one.teacher_needs = _still(one.teacher_needs, there)
+    needs.to_do = _still(needs.to_do, there)
     origin = printable_path(Path(needs.file.name))
     if one.teacher is not None:
         name = next((other.name for other in imported if _trains(other, one)), None)
@@ -130,6 +147,10 @@ def _linked(one: Imported, imported: list[Imported], target: Path) -> tuple[Repo
     texts = {target / f"{one.name}.yaml": experiment_text(data, report, origin), **extra}
     report.written = list(texts)
     return report, texts
+
+
+def _still(needs: list[str], there: set[str]) -> list[str]:
+    return [need for need in needs if need.partition(" in configs/")[0] not in there]
 
 
 def _trains(other: Imported, one: Imported) -> bool:

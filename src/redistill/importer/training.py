@@ -100,7 +100,7 @@ def _loader(section: Section, loader: Loader) -> None:
     part.leave("redistill shuffles the data of every epoch", "sampler")
     if part.flag("random_sample") is False:
         part.warn("the data is not shuffled, and in redistill it always is", "random_sample")
-    if part.data.get("collate_fn") in COLLATE:
+    if part.says("collate_fn", COLLATE):
         part.use("collate_fn")
     for holder in (kwargs, batches):
         if holder.flag("drop_last"):
@@ -154,7 +154,7 @@ def _side(part: Section, side: str, frozen: list[str], around: Around) -> None:
         part.source.warn(("models", "teacher_model"),
                          "torchdistill 1.x never puts the teacher into evaluation mode: its batch norms use the batch, "
                          "its dropout is on; redistill's teacher is in evaluation mode")  # fmt: skip
-    if part.data.get("forward_proc") in FORWARD | {None}:
+    if part.data.get("forward_proc") is None or part.says("forward_proc", FORWARD):
         part.use("forward_proc")
     part.leave("how inputs reach the model; redistill passes a task's own", "forward_proc")
     _pruned(part, side)

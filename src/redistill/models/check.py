@@ -26,6 +26,7 @@ from redistill.training.optimise import full
 Config = dict[str, Any]
 EXAMPLES, TOKENS = 2, 8  # of the batch that is passed through
 META = torch.device("meta")
+OF_LABELS = ("id2label", "label2id", "problem_type", "architectures")  # in a transformer's config
 
 
 class UnknownShapeError(Exception):
@@ -123,7 +124,9 @@ class _ModelChecker:
         if said.start.source is not None:
             return self.pretrained(said.start.source, layers, config["task"])
         other = said.start.experiment or "", said.start.task or task
-        return self._transformer(self.run(*other).config.to_dict(), layers, config["task"])  # type: ignore[union-attr,operator]
+        shape = self.run(*other).config.to_dict()  # type: ignore[union-attr,operator]
+        shape = {key: value for key, value in shape.items() if key not in OF_LABELS}
+        return self._transformer(shape, layers, config["task"])
 
     def run(self, recipe: str, task: str) -> nn.Module:
         """The model that another run ends with."""
@@ -150,12 +153,12 @@ class _ModelChecker:
     def _transformer(self, shape: Config, layers: list[int] | None, task: Config) -> nn.Module:
         from redistill.models import text
 
-        key = canonical(
-            [{k: v for k, v in shape.items() if not isinstance(v, torch.dtype)}, layers, task["type"], task["labels"]]
-        )
+        # the names of the labels do not shape a model: tasks with as many share it
+        plain = {"type": task["type"], "labels": [str(i) for i in range(len(task["labels"]))]}
+        key = canonical([shape, layers, plain])
         if key not in self.built:
             config, _ = text.shortened(text.config_of(shape), layers)
-            self.built[key] = text.from_config(config, task).eval()
+            self.built[key] = text.from_config(config, plain).eval()
         return self.built[key]
 
     def _length(self, document: Document, experiment: schema.Experiment, student: nn.Module) -> None:

@@ -121,6 +121,7 @@ def _learner(
     purpose = f"initialisation {built}" if rebuild else "initialisation"
     seed = derived_seed(config["seed"], purpose)
     student = load.build(said, config["task"], config["runtime"], inputs.get(role), seed)
+    _refuse_long(student, int(data.lengths.max()))
     device = next(student.parameters()).device
     batch = data.batch(np.arange(1), str(device))
     auxiliary = build_auxiliary(config["modules"], student, teachers.models, batch, config["seed"])
@@ -130,6 +131,12 @@ def _learner(
     if before is not None:
         _carry_over(learner, before, rebuild["keep"])
     return learner
+
+
+def _refuse_long(student: nn.Module, length: int) -> None:
+    limit = getattr(getattr(student, "config", None), "max_position_embeddings", None)
+    if limit is not None and length > limit:
+        raise RedistillError(f"a text has {length} tokens, and the model takes {limit}: lower student.max_length")
 
 
 def _carry_over(learner: Learner, before: Learner, keep: list[str]) -> None:

@@ -17,14 +17,16 @@ def _inside(path: str) -> str:
 Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 Variable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
 Inside = Annotated[str, AfterValidator(_inside)]
+Package = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
+Version = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*$")]
 
 
 class PyPI(Strict):
     """A file of a release on the package index, fetched by pip and never installed."""
 
     type: Literal["pypi"]
-    package: str = Field(description="Name of the distribution")
-    version: str = Field(description="Exact version")
+    package: Package = Field(description="Name of the distribution")
+    version: Version = Field(description="Exact version")
     form: Literal["wheel", "sdist"] = Field(description="Which file of the release")
     sha256: Digest = Field(description="Digest of that file, checked before anything in it is read")
 
@@ -33,7 +35,7 @@ class Installed(Strict):
     """A file that an installed distribution ships."""
 
     type: Literal["installed"]
-    package: str = Field(description="Name of the installed distribution")
+    package: Package = Field(description="Name of the installed distribution")
     file: Inside = Field(description="Path of the file below site-packages")
     sha256: Digest = Field(description="Digest of that file")
 

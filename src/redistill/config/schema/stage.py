@@ -1,8 +1,8 @@
 """Stages of training: data, models that are trained, auxiliary modules, optimisation, and the loss."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
 
 from redistill.config.schema.student import Student
 from redistill.config.schema.values import Component, Name, NonNegativeFloat, Share, Split, Strict, Word
@@ -42,12 +42,21 @@ class Ramp(Strict):
         return self
 
 
+def _kind_of_weight(value: Any) -> str:
+    return "(ramp)" if isinstance(value, dict | Ramp) else "(number)"
+
+
+Weight = Annotated[
+    Annotated[float, Tag("(number)")] | Annotated[Ramp, Tag("(ramp)")], Discriminator(_kind_of_weight)
+]
+
+
 class Term(Component):
     """One named term of a stage's loss. The keys beside these are the loss's own settings."""
 
     kind = "loss"
 
-    weight: float | Ramp = Field(description="Its weight in the sum")
+    weight: Weight = Field(description="Its weight in the sum")
     teacher: Word | None = Field(None, description="Which teacher it listens to, where there are several")
     taps: Taps | None = Field(None, description="What it compares inside the models")
 

@@ -75,11 +75,11 @@ class OfficialSplits(Strict):
 
 def _kind_of_splits(value: Any) -> str:
     official = "official" in value if isinstance(value, dict) else isinstance(value, OfficialSplits)
-    return "official" if official else "drawn"
+    return "(official)" if official else "(drawn)"  # no key of a file, which the path of a mistake is made of
 
 
 AnySplits = Annotated[
-    Annotated[Splits, Tag("drawn")] | Annotated[OfficialSplits, Tag("official")], Discriminator(_kind_of_splits)
+    Annotated[Splits, Tag("(drawn)")] | Annotated[OfficialSplits, Tag("(official)")], Discriminator(_kind_of_splits)
 ]
 
 
