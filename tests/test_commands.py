@@ -157,8 +157,8 @@ def test_an_installed_packages_entry_point_is_a_component_imported_only_with_the
     (site / "halved-1.0.dist-info").mkdir()
     (site / "halved-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: halved\nVersion: 1.0\n")
     (site / "halved-1.0.dist-info" / "entry_points.txt").write_text("[redistill.loss]\nhalved = halved:halved\n")
-    command = ("run", "nano/image-finetuned", "--study", "nano", "--seed", "0", "--set", "stages.0.loss.hard.method=halved",
-               "--set", "stages.0.steps=3")  # fmt: skip
+    run = ("run", "nano/image-finetuned", "--study", "nano", "--seed", "0")
+    command = (*run, "--set", "stages.0.loss.hard.method=halved", "--set", "stages.0.steps=3")
     refused = nano.redistill(*command)
     assert refused.returncode == 1
     assert "--trust-plugins" in refused.stderr
