@@ -1,4 +1,7 @@
-"""Write the tables of docs/config.md from the schema, the components and the metrics; `--check` only compares."""
+"""Write what follows from the schema, the components and the metrics; `--check` only compares.
+
+docs/config.md between its markers, docs/defaults.yaml, and configs/schema/*.json for editors.
+"""
 
 import ast
 import json
@@ -10,22 +13,36 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from defaults import defaults
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
+from schemas import schemas
 
 from redistill import registry
 from redistill.config import schema
 from redistill.evaluation.metrics import METRICS
 
-PAGE = Path(__file__).with_name("config.md")
+ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"(<!-- reference: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 WORDS = {"str": "text", "int": "integer", "float": "number", "bool": "`true` or `false`", "Any": "any value"}
-NAMED = {schema.Name: "name", schema.Digest: "SHA-256", schema.Seed: "seed", schema.Split: "split"}
+NAMED = {
+    schema.Name: "name", schema.Word: "word", schema.Digest: "SHA-256", schema.Seed: "seed", schema.Split: "split"
+}  # fmt: skip
+HEADINGS = {kind: {"loss": "losses", "module": "auxiliary-modules"}.get(kind, f"{kind}s") for kind in registry.PACKAGES}
+SIGNS = {"Gt": ">", "Ge": ">=", "Lt": "<", "Le": "<="}
 
 
-def reference(page: str) -> str:
-    """The page with each block between markers written anew."""
-    return BLOCK.sub(lambda match: f"{match[1]}\n{_block(match[2])}\n\n{match[3]}", page)
+def files() -> dict[Path, str]:
+    """Every file that is written, with what belongs into it."""
+    page = ROOT / "docs" / "config.md"
+    written = {
+        page: BLOCK.sub(lambda m: f"{m[1]}\n{_block(m[2])}\n\n{m[3]}", page.read_text(encoding="utf-8")),
+        ROOT / "docs" / "defaults.yaml": defaults(in_words),
+    }
+    for name, value in schemas().items():
+        text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+        written[ROOT / "configs" / "schema" / f"{name}.schema.json"] = text
+    return written
 
 
 def _block(name: str) -> str:
@@ -42,7 +59,9 @@ def _fields(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
     hints = typing.get_type_hints(model, include_extras=True)
     for key, field in model.model_fields.items():
         default = "required" if field.default is PydanticUndefined else _default(field.default)
-        yield f"`{key}`", _type(hints[key]), default, field.description or "Which kind it is"
+        yield f"`{key}`", in_words(hints[key]), default, field.description or "Which kind it is"
+    if issubclass(model, schema.Component):
+        yield "...", "", "", f"The settings of the component: see the [{HEADINGS[model.kind]}](#{HEADINGS[model.kind]})"
 
 
 def _default(value: Any) -> str:
@@ -53,7 +72,7 @@ def _default(value: Any) -> str:
     return f"`{value if isinstance(value, str) and value else json.dumps(value)}`"
 
 
-def _type(hint: Any) -> str:
+def in_words(hint: Any) -> str:
     """A type in words; a model of the schema by its name."""
     for named, word in NAMED.items():
         if hint == named:
@@ -61,15 +80,15 @@ def _type(hint: Any) -> str:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         bounds = [f"{sign} {bound}" for m in arguments[1:] for sign, bound in _bounds(m)]
-        return " ".join([_type(arguments[0]), ", ".join(bounds)]).strip()
+        return " ".join([in_words(arguments[0]), ", ".join(bounds)]).strip()
     if origin is typing.Literal:
         return " or ".join(f"`{value}`" for value in arguments)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(_type(a) for a in arguments if a is not type(None))
+        return " or ".join(in_words(a) for a in arguments if a is not type(None))
     if origin is list:
-        return f"list of {_plural(_type(arguments[0]))}"
+        return f"list of {_plural(in_words(arguments[0]))}"
     if origin is dict:
-        return f"{_type(arguments[0])} to {_type(arguments[1])}"
+        return f"{in_words(arguments[0])} to {in_words(arguments[1])}"
     return WORDS.get(hint.__name__, f"[{hint.__name__}](#{hint.__name__.lower()})")
 
 
@@ -87,15 +106,22 @@ def _bounds(metadata: Any) -> Iterator[tuple[str, Any]]:
 
 def _components(kind: str) -> Iterator[tuple[str, ...]]:
     for name in registry.names(kind):
+        if registry.plugin(kind, name) is not None:  # installed on this machine only
+            continue
         signature = registry.signature(kind, name)
-        settings = [
-            f"`{key}`: {s.annotation}, {'required' if s.required else _default(s.default)}"
-            for key, s in signature.settings.items()
-        ]
-        file = Path(registry.__file__).parent.joinpath(*registry.module_name(kind, name).split(".")[1:])
-        module = ast.parse(file.with_suffix(".py").read_text(encoding="utf-8"))
+        settings = [f"`{key}`: {_setting(setting)}" for key, setting in signature.settings.items()]
+        module = ast.parse(registry.source_file(kind, name).read_text(encoding="utf-8"))
         what = (ast.get_docstring(module) or "").split("\n\n")[0]
         yield f"`{name}`", ", ".join(f"`{i}`" for i in signature.inputs), "; ".join(settings) or "none", what
+
+
+def _setting(setting: registry.Setting) -> str:
+    kind = setting.annotation
+    if setting.choices:
+        kind = " or ".join(f"`{choice}`" for choice in setting.choices)
+    elif setting.bounds:
+        kind += " " + ", ".join(f"{SIGNS[bound]} {limit}" for bound, limit in setting.bounds)
+    return f"{kind}, {'required' if setting.required else _default(setting.default)}"
 
 
 def _first(function: Any) -> str:
@@ -108,12 +134,14 @@ def _table(headings: tuple[str, ...], rows: typing.Iterable[tuple[str, ...]]) ->
 
 
 def main() -> None:
-    before = PAGE.read_text(encoding="utf-8")
-    after = reference(before)
-    if "--check" not in sys.argv[1:]:
-        PAGE.write_text(after, encoding="utf-8")
-    elif after != before:
-        sys.exit("docs/config.md is not what the code says; run `.venv/bin/python docs/reference.py`")
+    for file, text in files().items():
+        before = file.read_text(encoding="utf-8") if file.is_file() else ""
+        if "--check" in sys.argv[1:] and before != text:
+            name = file.relative_to(ROOT)
+            sys.exit(f"{name} is not what the code says; run `.venv/bin/python docs/reference.py`")
+        if before != text:
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,59 +1,122 @@
 """What the tests of the training engine let run in processes of their own, in a project's folder.
 
-python engine_probe.py plan STUDY...           write what their jobs are told; prints {study: {title: key}} as JSON
-python engine_probe.py make KEY...             make these and what they need, in this one process
-python engine_probe.py watch FOLDER KEY...     run each with a hook that keeps the states before and after each stage
-python engine_probe.py fail KEY KIND           make KEY; after its third step an exception of that kind is raised
+python engine_probe.py serve                   fork for each command on stdin, see engine_project.py. Commands:
+
+redistill ARGUMENT...     redistill's own command line
+plan STUDY...             write what their jobs are told; prints {study: {title: key}} as JSON
+make KEY...               make these and what they need, one after the other
+watch FOLDER KEY...       run each with a hook that keeps the states before and after each stage
+fail KEY KIND             make KEY; in the place of the first checkpoint an exception of that kind is raised
 """
 
 import errno
+import importlib
 import json
 import os
+import select
 import sys
 import traceback
 from pathlib import Path
 from typing import Any
 
-HERE = Path.cwd()
+RUNTIME = {"threads": 1, "portable": True, "device": "cpu"}
+IMPORTED = (
+    "redistill.cli", "redistill.jobs", "redistill.training.run", "redistill.distill.outputs", "redistill.data.prepare",
+    "redistill.evaluation.evaluate", "pyarrow.dataset", "torch._dynamo", "torch._inductor.config",
+)  # fmt: skip
 
 
-def plan(studies: list[str]) -> None:
+def serve() -> None:
+    from redistill import environment
+
+    environment.pin(RUNTIME)
+    for module in IMPORTED:
+        importlib.import_module(module)
+    children = set[int]()
+    while True:
+        if select.select([sys.stdin], [], [], 0.005)[0]:
+            line = sys.stdin.readline()
+            if not line:
+                return
+            pid = os.fork()
+            if pid == 0:
+                become(json.loads(line))
+            children.add(pid)
+            print(json.dumps({"pid": pid}), flush=True)
+        for pid in list(children):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                children.discard(pid)
+                print(json.dumps({"pid": pid, "ended": os.waitstatus_to_exitcode(status)}), flush=True)
+
+
+def become(asked: dict[str, Any]) -> None:
+    """Be the process that was asked for, and end."""
+    os.setsid()
+    os.chdir(asked["root"])
+    os.environ.update(asked["variables"], PYTHONPATH=f"{asked['root']}/src")
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(f"{asked['output']}/{name}", os.O_WRONLY | os.O_CREAT), number)
+    code: Any = 0
+    try:
+        run(*asked["arguments"])
+    except SystemExit as error:
+        code = error.code
+    except BaseException:
+        traceback.print_exc()
+        code = 3
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+def run(command: str, *arguments: str) -> None:
+    known = {"redistill": redistill, "plan": plan, "make": make, "watch": watch, "fail": fail}
+    known[command](*arguments)
+
+
+def redistill(*arguments: str) -> None:
+    from redistill.cli import main
+
+    sys.argv = ["redistill", *arguments]
+    main()
+
+
+def plan(*studies: str) -> None:
     from redistill.plan import make_plan, write_specifications
 
     keys = {}
     for study in studies:
-        made = make_plan(HERE, study)
+        made = make_plan(Path.cwd(), study)
         write_specifications(made)
         keys[study] = {f"{node.kind} {node.title}": node.key for node in made.nodes.values()}
         keys[study] |= {f"{run.experiment} seed {run.seed}": run.key for run in made.runs}
     print(json.dumps(keys))
 
 
-def make(key: str) -> None:
+def make(*keys: str) -> None:
     from redistill import jobs
     from redistill.plan import read_specification
     from redistill.provenance import store
 
-    for folder in read_specification(HERE, key).inputs.values():
-        if not store.is_done(folder):
-            make(folder.name)
-    jobs.make(HERE, key)
+    for key in keys:
+        inputs = read_specification(Path.cwd(), key).inputs.values()
+        make(*(folder.name for folder in inputs if not store.is_done(folder)))
+        jobs.make(Path.cwd(), key)
 
 
 class Watch:
-    """A hook that keeps the learner's state, what is trained, and the type of the activations."""
+    """A hook that keeps the learner's states, what the loss is, its values, and the type of the activations."""
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.seen: dict[str, Any] = {"types": {}, "trained": {}, "values": [], "formula": {}}
+        self.seen: dict[str, Any] = {"types": {}, "values": [], "formula": {}}
 
     def before_stage(self, stage: Any) -> None:
         self._keep(stage, "before")
-        learner = stage.learner
         self.seen["formula"][stage.index] = str(stage.loss)
-        self.seen["trained"][stage.index] = [name for name, p in learner.named_parameters() if p.requires_grad]
-        module = next(m for m in reversed(list(learner.student.modules())) if not list(m.children()))
-        self.handle = module.register_forward_hook(lambda _, __, out: self._type(stage.index, out))
+        last = next(m for m in reversed(list(stage.learner.student.modules())) if not list(m.children()))
+        self.handle = last.register_forward_hook(lambda _, __, output: self._type(stage.index, output))
 
     def _type(self, stage: int, output: Any) -> None:
         self.seen["types"].setdefault(stage, []).append(str(output.dtype))
@@ -69,63 +132,38 @@ class Watch:
     def _keep(self, stage: Any, moment: str) -> None:
         from safetensors.torch import save_file
 
-        state = {name: t.clone().contiguous() for name, t in stage.learner.state_dict().items()}
+        state = {name: tensor.clone().contiguous() for name, tensor in stage.learner.state_dict().items()}
         save_file(state, self.folder / f"{stage.index} {moment}.safetensors")
 
 
-def watch(folder: Path, keys: list[str]) -> None:
-    from redistill import environment
+def watch(folder: str, *keys: str) -> None:
     from redistill.plan import read_specification
+    from redistill.training.run import SAVED
+    from redistill.training.run import run as train
 
     for key in keys:
-        told = read_specification(HERE, key)
-        environment.pin(told.node.config["runtime"])
-        from redistill.training.run import SAVED, run
-
-        work = folder / key / "result"
+        told = read_specification(Path.cwd(), key)
+        work = Path(folder) / key / "result"
         work.mkdir(parents=True)
-        run(told.node.config, told.inputs, work, SAVED, (Watch(folder / key),))
+        train(told.node.config, told.inputs, work, SAVED, (Watch(work.parent),))
 
 
 FAILURES = {
     "memory": MemoryError(),
-    "cuda": RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."),
     "disk": OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
-    "tensors": RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
     "other": ValueError("what\nnobody expected"),
 }
 
 
 def fail(key: str, kind: str) -> None:
-    """Raise in the place where checkpoints are written."""
-    from redistill import environment
-    from redistill.plan import read_specification
-
-    environment.pin(read_specification(HERE, key).node.config["runtime"])
     from redistill.training import checkpoint
 
     def broken(*_: Any) -> None:
         raise FAILURES[kind]
 
     checkpoint.save = broken
-    sys.argv = ["redistill", "make", key]
-    from redistill.cli import main
-
-    main()
+    redistill("make", key)
 
 
 if __name__ == "__main__":
-    command, *arguments = sys.argv[1:]
-    try:
-        if command == "plan":
-            plan(arguments)
-        elif command == "make":
-            for one in arguments:
-                make(one)
-        elif command == "watch":
-            watch(Path(arguments[0]), arguments[1:])
-        else:
-            fail(*arguments)
-    except Exception:
-        traceback.print_exc()
-        sys.exit(3)
+    serve()

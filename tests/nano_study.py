@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 DIGESTS = ROOT / "tests" / "nano_digests.json"
-TIMEOUT = 280  # seconds that any one command may take
+TIMEOUT = 600  # seconds that any one command may take
 
 
 class Nano:

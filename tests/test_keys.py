@@ -378,6 +378,16 @@ def test_defaults_are_written_out():
     assert registry.with_defaults("loss", "kd", {"temperature": 4.0}) == {"temperature": 4.0, "t_squared": True}
 
 
+def settings_of(tmp_path: Path, parameters: str) -> dict[str, registry.Setting]:
+    """The settings of a component with these keyword-only parameters."""
+    file = tmp_path / "thing.py"
+    file.write_text(f"def thing(x, *, {parameters}): pass\n", encoding="utf-8")
+    registry.use([registry.Plugin("loss", "thing", file, registry.digest(file))])
+    read = registry.signature("loss", "thing").settings
+    registry.use([])
+    return read
+
+
 @pytest.mark.parametrize(
     ("annotation", "right", "wrong"),
     [
@@ -393,17 +403,13 @@ def test_defaults_are_written_out():
     ],
 )  # fmt: skip
 def test_types_bounds_and_choices_of_settings(tmp_path, annotation, right, wrong):
-    file = tmp_path / "thing.py"
-    file.write_text(f"def thing(x, *, needed: {annotation}): pass\n", encoding="utf-8")
-    setting = registry._signature(file, "thing").settings["needed"]
+    setting = settings_of(tmp_path, f"needed: {annotation}")["needed"]
     assert [value for value in right if registry.mistake(setting, value)] == []
     assert [value for value in wrong if not registry.mistake(setting, value)] == []
 
 
 def test_a_setting_that_is_none_by_default_may_be_given_as_none(tmp_path):
-    file = tmp_path / "thing.py"
-    file.write_text("def thing(*, x: int | None = None, y: int = 3): pass\n", encoding="utf-8")
-    read = registry._signature(file, "thing").settings
+    read = settings_of(tmp_path, "x: int | None = None, y: int = 3")
     assert registry.mistake(read["x"], None) is None
     assert registry.mistake(read["x"], "1") == "must be int"
     assert registry.mistake(read["y"], None) == "must be int"

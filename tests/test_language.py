@@ -40,13 +40,14 @@ def rows_of(project: Project) -> list[tuple[str, str]]:
 
 
 def test_set_lays_values_over_what_is_extended_and_each_knows_its_line(project):
-    project.experiments(over="extends: image/student-kd\nset:\n  stages.0.loss.soft.temperature: 2.5\n"
-                                   "  stages.0.steps: null\n  stages.0.epochs: 3\n  student.tokenizer: null\n")  # fmt: skip
+    changes = ("stages.0.loss.soft.temperature: 2.5", "stages.0.steps: null", "stages.0.epochs: 3", "notes.steps: null")
+    project.experiments(over="extends: image/student-kd\nset:\n" + "".join(f"  {line}\n" for line in changes))
     document = compose.read(project.root, "experiments", "over")
     stage = document.data["stages"][0]
     assert stage["loss"]["soft"] == {"method": "kd", "weight": 0.5, "temperature": 2.5}
     assert "steps" not in stage
     assert stage["epochs"] == 3
+    assert document.data["notes"] == {}
     assert "set" not in document.data
     place = document.place(("stages", 0, "loss", "soft", "temperature"))
     assert (place.file, place.line) == ("configs/experiments/over.yaml", 3)
@@ -133,8 +134,9 @@ def test_a_grid_makes_a_row_of_each_point_with_its_name_and_label(project):
 
 
 def test_two_grids_are_crossed_and_a_name_and_label_are_the_users(project):
-    grids = "{stages.0.steps: {grid: [5, 6]}, stages.0.data: {grid: [[train], [train, transfer]]}, stages.0.clip_norm: null}"
-    small_study(project, "{experiment: image/student-kd, name: mine, label: Mine, set: %s}" % grids)
+    grids = "stages.0.steps: {grid: [5, 6]}, stages.0.data: {grid: [[train], [train, transfer]]}"
+    changes = f"{{{grids}, stages.0.clip_norm: null}}"
+    small_study(project, f"{{experiment: image/student-kd, name: mine, label: Mine, set: {changes}}}")
     assert [name for name, _ in rows_of(project)] == [
         'mine@steps=5,data=["train"],clip_norm=null', 'mine@steps=5,data=["train", "transfer"],clip_norm=null',
         'mine@steps=6,data=["train"],clip_norm=null', 'mine@steps=6,data=["train", "transfer"],clip_norm=null',
@@ -152,7 +154,8 @@ def test_a_row_with_set_and_a_name_is_called_by_it(project):
 
 
 def test_paths_that_end_alike_are_told_apart(project):
-    stage = "data: [train], steps: 4, batch_size: 8, optimiser: {learning_rate: 0.1}, loss: {hard: {method: hard, weight: 1}}"
+    loss = "optimiser: {learning_rate: 0.1}, loss: {hard: {method: hard, weight: 1}}"
+    stage = f"data: [train], steps: 4, batch_size: 8, {loss}"
     project.experiments(two="extends: image/base\nlabel: Two\nstages:\n" + f"  - {{{stage}}}\n" * 2)
     small_study(project, "{experiment: two, name: a, set: {stages.0.steps: 5}}\n"
                          "{experiment: two, name: b, set: {stages.1.steps: 5}}")  # fmt: skip
@@ -306,6 +309,9 @@ def test_a_ramp_goes_forward_between_two_weights(project, weight, key, words):
     assert all(words in p.message for p in problems)
 
 
+IMAGE = "extends: image/base\n"
+
+
 @pytest.mark.parametrize(
     ("experiment", "text", "task", "key", "words"),
     [
@@ -313,26 +319,26 @@ def test_a_ramp_goes_forward_between_two_weights(project, weight, key, words):
         ("image/linear", "", "movie", "baseline.method", "reads images, and `movie` is made of texts"),
         ("text/tfidf", "", "digits", "baseline.method", "reads texts, and `digits` is made of images"),
         ("text/teacher", "", "digits", "student", "an image task needs `architecture`"),
-        ("odd", "extends: image/base\nset: {student.architecture: null}\n", "movie", "student", "needs a `start`"),
-        ("odd", "extends: image/base\nstudent: {start: {layers: [1], experiment: image/teacher}}\n", "digits",
+        ("odd", IMAGE + "set: {student.architecture: null}\n", "movie", "student", "needs a `start`"),
+        ("odd", IMAGE + "student: {start: {layers: [1], experiment: image/teacher}}\n", "digits",
          "student.start.layers", "transformers"),
         ("odd", "label: x\nbaseline: {method: majority}\nteacher: {experiment: image/teacher}\n", "digits", "baseline",
          "no student, teacher or stages"),
-        ("odd", "extends: image/base\nset: {stages.0.loss.hard.teacher: anna}\n", "digits", "stages.0.loss.hard.teacher",
+        ("odd", IMAGE + "set: {stages.0.loss.hard.teacher: anna}\n", "digits", "stages.0.loss.hard.teacher",
          "no teacher `anna`"),
-        ("odd", "extends: image/base\nmodules: {m: {method: linear, of: anna, input: '1'}}\n", "digits", "modules.m.of",
+        ("odd", IMAGE + "modules: {m: {method: linear, of: anna, input: '1'}}\n", "digits", "modules.m.of",
          "there is no `anna`"),
-        ("odd", "extends: image/base\nmodules: {m: {method: linaer, input: '1'}}\n", "digits", "modules.m.method",
+        ("odd", IMAGE + "modules: {m: {method: linaer, input: '1'}}\n", "digits", "modules.m.method",
          "`linear`?"),
-        ("odd", "extends: image/base\nset: {stages.0.accumulate: 33}\n", "digits", "stages.0", "larger than `batch_size`"),
-        ("odd", "extends: image/base\nset: {stages.0.optimiser.method: adamv}\n", "digits",
+        ("odd", IMAGE + "set: {stages.0.accumulate: 33}\n", "digits", "stages.0", "larger than `batch_size`"),
+        ("odd", IMAGE + "set: {stages.0.optimiser.method: adamv}\n", "digits",
          "stages.0.optimiser.method", "did you mean `adam`?"),
-        ("odd", "extends: image/base\nset: {stages.0.optimiser.beta1: 1}\n", "digits", "stages.0.optimiser.beta1",
+        ("odd", IMAGE + "set: {stages.0.optimiser.beta1: 1}\n", "digits", "stages.0.optimiser.beta1",
          "smaller than 1"),
-        ("odd", "extends: image/base\nset: {stages.0.schedule: {method: multistep, milestones: []}}\n", "digits", None, ""),
-        ("odd", "extends: image/base\nset: {stages.0.schedule: {method: multistep, milestones: [0.5, 2]}}\n", "digits",
+        ("odd", IMAGE + "set: {stages.0.schedule: {method: multistep, milestones: []}}\n", "digits", None, ""),
+        ("odd", IMAGE + "set: {stages.0.schedule: {method: multistep, milestones: [0.5, 2]}}\n", "digits",
          "stages.0.schedule.milestones", "at most 1"),
-        ("odd", "extends: image/base\nset: {stages.0.schedule.warmpu: 0.1}\n", "digits", "stages.0.schedule.warmpu",
+        ("odd", IMAGE + "set: {stages.0.schedule.warmpu: 0.1}\n", "digits", "stages.0.schedule.warmpu",
          "`warmup`?"),
     ],
 )  # fmt: skip
@@ -398,13 +404,18 @@ def test_a_runtime_that_cannot_be_is_refused(project, old, new, key, words):
 
 # --- plugins ---------------------------------------------------------------------------------------------------------
 
-PLUGIN = '"""A loss of mine."""\nraise SystemExit\n\n\ndef mine(student_logits, *, power: float = 2.0):\n    return student_logits**power\n'
+PLUGIN = """raise SystemExit
+
+
+def mine(student_logits, *, power: float = 2.0):
+    return student_logits**power
+"""
 
 
 def plugin_study(
     project: Project, file: str = "losses/mine.py", digest: str = "", code: str = PLUGIN, path: str = ""
 ) -> None:
-    """The study `small` with a loss of the user's; the file is written, and named with its digest if no other is given."""
+    """The study `small` with a loss of the user's, whose file is written, and named with its digest if not another."""
     at = project.root / file
     at.parent.mkdir(parents=True, exist_ok=True)
     at.write_text(code, encoding="utf-8")
@@ -475,7 +486,7 @@ def test_a_link_that_leads_out_of_the_project_is_no_plugin(project):
 @pytest.mark.parametrize(
     ("old", "new", "key", "words"),
     [
-        ("  inner_sha256: d5", "", "vader", "`inner_sha256`"),
+        ("  inner_sha256: d5", "  # d5", "vader", "`inner_sha256`"),
         ("  inner: additional_resources/hutto_ICWSM_2014.tar.gz\n", "", "vader", "`inner`"),
         ("inner: additional_resources/", "inner: ../additional_resources/", "vader.inner", OUTSIDE),
         ("inner: additional_resources/", "inner: /additional_resources/", "vader.inner", OUTSIDE),

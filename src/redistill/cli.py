@@ -229,10 +229,16 @@ def import_torchdistill(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to")],
 ) -> None:
     """Convert torchdistill's configurations; nothing that they name is imported, and nothing is left out silently."""
-    from redistill.torchdistill import import_files
+    from redistill.importer import import_files
 
     for report in import_files(files, output):
-        print(report)
+        print(f"{report.source}: {', '.join(map(str, report.written))}")
+        for left in report.left_out:
+            print(f"  left out, line {left.line}: {left.key}: {left.reason}")
+        for words, said in (("beware", report.warnings), ("still to do", report.to_do)):
+            print("".join(f"  {words}: {line}\n" for line in said), end="")
+        if report.without_influence:
+            print(f"  without influence on numbers: {', '.join(report.without_influence)}")
 
 
 @app.command()

@@ -19,8 +19,14 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        key = f" {self.key}:" if self.key else ""
-        return f"{self.file}:{self.line}:{self.column}:{key} {self.message}"
+        key = f" {_one_line(self.key, 200)}:" if self.key else ""
+        return f"{_one_line(self.file, 500)}:{self.line}:{self.column}:{key} {_one_line(self.message, 800)}"
+
+
+def _one_line(text: str, most: int) -> str:
+    """Text that fits a terminal whatever a file holds: nothing that moves the cursor, nothing endless."""
+    shown = text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[: 2 * most])
+    return shown if len(shown) <= most else f"{shown[: most // 2]} ... {shown[-most // 3 :]}"
 
 
 class ConfigError(RedistillError):

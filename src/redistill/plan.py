@@ -4,7 +4,7 @@ Imports no torch: Snakemake reads the plan each time it parses the Snakefile.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -77,12 +77,16 @@ class Run:
 
 @dataclass(frozen=True)
 class Plan:
-    """All nodes of a study, inputs before what is made of them; the last is the study itself."""
+    """All nodes of a study, inputs before what is made of them; the last is the study itself.
+
+    `configs` are the resolved configs by recipe and task: recipes that resolve to the same config share their runs.
+    """
 
     root: Path
     checked: Checked
     nodes: dict[str, Node]
     runs: tuple[Run, ...]
+    configs: dict[tuple[str, str], dict[str, Any]]
 
     @property
     def target(self) -> Node:
@@ -128,7 +132,8 @@ def lay_out(root: Path, checked: Checked) -> Plan:
     """The plan of a study that was found right."""
     planner = _Planner(checked)
     planner.study()
-    return Plan(root, checked, planner.nodes, tuple(planner.runs))
+    configs = {(recipe, task): node.config for (recipe, task, _), node in planner.run_of.items()}
+    return Plan(root, checked, planner.nodes, tuple(planner.runs), configs)
 
 
 def _components(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -170,7 +175,8 @@ class _Planner:
         self.nodes: dict[str, Node] = {}
         self.runs: list[Run] = []
         self.runtime = checked.study.runtime.model_dump()
-        self._runs_by_name: dict[tuple[str, str, int], Node] = {}
+        self._named: dict[tuple[str, ...], Node] = {}
+        self.run_of: dict[tuple[str, str, int], Node] = {}
         self._teachers = {
             t.experiment for r in checked.recipes.values() for t in r.experiment.all_teachers.values() if t.experiment
         }
@@ -193,10 +199,22 @@ class _Planner:
     # --- data and models ---------------------------------------------------------------------------------------------
 
     def source(self, name: str) -> Node:
+        return self._once(("source", name), lambda: self._source(name))
+
+    def dataset(self, name: str) -> Node:
+        return self._once(("dataset", name), lambda: self._dataset(name))
+
+    def _once(self, name: tuple[str, ...], make: Callable[[], Node]) -> Node:
+        """What many runs share is worked out once."""
+        if name not in self._named:
+            self._named[name] = make()
+        return self._named[name]
+
+    def _source(self, name: str) -> Node:
         source = self.checked.sources[name]
         return self._add(source.kind, name, source.model_dump(exclude={"licence", "citation", "note"}), {})
 
-    def dataset(self, name: str) -> Node:
+    def _dataset(self, name: str) -> Node:
         task = self.checked.tasks[name]
         if task.pool is not None:
             pooled = {"type": task.type, "input": task.input, "pool": list(task.pool.splits)}
@@ -214,6 +232,9 @@ class _Planner:
         return self._add("dataset", name, config, inputs, [component], packages)
 
     def tokens(self, task: str, source: str, max_length: int) -> Node:
+        return self._once(("tokens", task, source, str(max_length)), lambda: self._tokens(task, source, max_length))
+
+    def _tokens(self, task: str, source: str, max_length: int) -> Node:
         inputs = {"dataset": self.dataset(task).key, "tokenizer": self.source(source).key}
         return self._add("tokens", f"{task} · {source} · {max_length} tokens", {"max_length": max_length}, inputs)
 
@@ -222,9 +243,9 @@ class _Planner:
     def run(self, recipe: str, task_name: str, seed: int) -> Node:
         """The run of a recipe on a task with a seed, and all that it needs."""
         name = (recipe, task_name, seed)
-        if name not in self._runs_by_name:
-            self._runs_by_name[name] = self._new_run(*name)
-        return self._runs_by_name[name]
+        if name not in self.run_of:
+            self.run_of[name] = self._new_run(*name)
+        return self.run_of[name]
 
     def _new_run(self, recipe: str, task_name: str, seed: int) -> Node:
         experiment, task = self.checked.experiment(recipe, task_name), self.checked.tasks[task_name]

@@ -13,6 +13,7 @@ import ast
 import hashlib
 import importlib
 import importlib.util
+import json
 import operator
 import os
 from collections.abc import Callable, Iterable
@@ -97,8 +98,9 @@ def use(plugins: Iterable[Plugin]) -> None:
         found = digest(plugin.file)
         if found != plugin.sha256:
             raise RedistillError(f"{plugin.file}: SHA-256 is {found}, the study says {plugin.sha256}")
-        if _function(plugin.file, plugin.name) is None:
+        if _function(plugin.file, plugin.name, found) is None:
             raise RedistillError(f"{plugin.file}: defines no function `{plugin.name}`")
+        _signature(plugin.file, plugin.name, found)
         _from_study[plugin.kind, plugin.name] = plugin
 
 
@@ -152,6 +154,7 @@ def source_file(kind: str, name: str) -> Path:
     return outside.file if outside else _folder(kind) / f"{name}.py"
 
 
+@cache
 def _folder(kind: str) -> Path:
     return _ROOT.joinpath(*PACKAGES[kind].split(".")[1:])
 
@@ -169,7 +172,8 @@ def names(kind: str) -> tuple[str, ...]:
 
 
 @cache
-def _function(file: Path, name: str) -> ast.FunctionDef | None:
+def _function(file: Path, name: str, sha256: str = "") -> ast.FunctionDef | None:
+    """The syntax of a function; `sha256` tells a plugin's file from what stood there before."""
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"))
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
@@ -179,20 +183,29 @@ def _function(file: Path, name: str) -> ast.FunctionDef | None:
 
 
 def signature(kind: str, name: str) -> Signature:
-    """Read a component's signature without importing it. `name` must be one of `names(kind)`."""
-    return _signature(source_file(kind, name), name)
+    """Read a component's signature without importing it. `name` must be one of `names(kind)`.
+
+    Raises:
+        RedistillError: a default or a bound is no plain value.
+    """
+    outside = plugin(kind, name)
+    return _signature(source_file(kind, name), name, outside.sha256 if outside else "")
 
 
 @cache
-def _signature(file: Path, name: str) -> Signature:
-    function = _function(file, name)
+def _signature(file: Path, name: str, sha256: str) -> Signature:
+    function = _function(file, name, sha256)
     if function is None:
         raise KeyError(f"no component called {name}")
     arguments = function.args
-    settings = {
-        argument.arg: _setting(argument.annotation, default)
-        for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-    }
+    try:
+        settings = {
+            argument.arg: _setting(argument.annotation, default)
+            for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+        }
+    except (AssertionError, LookupError, TypeError, ValueError, RecursionError, MemoryError):
+        advice = "is read, not run: write its defaults and bounds as plain values"
+        raise RedistillError(f"{file}: the signature of `{name}` {advice}") from None
     return Signature(tuple(a.arg for a in (*arguments.posonlyargs, *arguments.args)), settings)
 
 
@@ -207,12 +220,15 @@ def _setting(annotation: ast.expr | None, default: ast.expr | None) -> Setting:
         for call in constraints:
             assert isinstance(call, ast.Call)
             bounds.append((ast.unparse(call.func), ast.literal_eval(call.args[0])))
+            assert bounds[-1][0] in _BOUNDS
+            assert isinstance(bounds[-1][1], int | float)
         annotation = inner
     if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "Literal":
         values = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
         choices = tuple(ast.literal_eval(value) for value in values)
     written = ast.unparse(annotation) if annotation else "str"
     value = ast.literal_eval(default) if default is not None else None
+    json.dumps([value, choices], allow_nan=False)  # what a key is made of
     return Setting(written, default is None, value, tuple(bounds), choices)
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,10 @@ Model = TypeVar("Model", bound=BaseModel)
 TEACHER_INPUTS = {"teacher_logits", "teacher_hidden"}
 HIDDEN_INPUTS = {"student_hidden", "teacher_hidden"}
 TEXT_ARCHITECTURES = ("transformers",)
+MAX_DEPTH = 50  # of experiments that build on one another
+MAX_POINTS = 1000  # of a row's grid
+MAX_RUNS = 100_000  # of a study
+MAX_PROBLEMS = 1000  # after which nothing more is looked for
 
 
 @dataclass(frozen=True)
@@ -58,19 +63,22 @@ class Checked:
         return self.recipes[name, task].experiment
 
 
-def check(root: Path, name: str, changes: Document | None = None) -> Checked:
-    """Read the study `configs/studies/<name>.yaml`; `changes` are values laid over every row, by their path.
+def check(root: Path, name: str) -> Checked:
+    """Read the study `configs/studies/<name>.yaml`.
 
     Raises:
         ConfigError: with all the mistakes in the study and in every file that it reaches.
     """
-    return _Checker(root, name, changes).run(compose.read(root, "studies", name))
+    return _Checker(root, name).run(compose.read(root, "studies", name))
 
 
 def check_experiment(
     root: Path, name: str, tasks: list[str], seeds: list[int], study: str, changes: Document | None = None
 ) -> Checked:
-    """Check an experiment that need not be in a study, on these tasks, with the runtime and plugins of `study`."""
+    """Check an experiment that need not be in a study, on these tasks, with the runtime and plugins of `study`.
+
+    `changes` are values laid over it, by their path.
+    """
     around = compose.validate(schema.Study, compose.read(root, "studies", study))
     row = {"experiment": name, "name": None}
     data = {
@@ -111,12 +119,15 @@ def seeds_of(root: Path, experiment: str, study: str) -> list[int]:
 class _Checker:
     """Collects problems while it follows names from file to file."""
 
-    def __init__(self, root: Path, name: str, changes: Document | None, published: bool = True):
+    def __init__(self, root: Path, name: str, changes: Document | None = None, published: bool = True):
         self.root, self.name, self.changes, self.published = root, name, changes, published
         self.problems: list[Problem] = []
         self.broken: set[str] = set()  # sources that are wrong themselves; said once
         self.documents: dict[tuple[str, str], Document] = {}
         self.refused: set[tuple[str, str]] = set()  # recipes that are wrong themselves; said once
+        self.alike: dict[tuple[str, str], set[str]] = {}  # paths that rows of an experiment set, by their last step
+        self.runs = 0  # that the rows ask for
+        self.task_names = compose.known(root, "tasks")
         self.checked: Checked
         self.visiting: list[tuple[str, str]] = []
 
@@ -129,7 +140,7 @@ class _Checker:
             try:
                 models[name] = compose.validate(schema.Source, sources.sub(name), name)
             except ConfigError as error:
-                self.problems.extend(error.problems)
+                self._tell(error.problems)
                 self.broken.add(name)
         try:
             study = compose.validate(schema.Study, document)
@@ -138,6 +149,9 @@ class _Checker:
         self.checked = Checked(self.name, study, models)
         self._plugins(document, study)
         self._runtime(document, study.runtime)
+        for row in (row for table in study.tables.values() for row in table.rows):
+            for key in row.set:
+                self.alike.setdefault((row.experiment, key.rpartition(".")[2]), set()).add(key)
         for table_name, table in study.tables.items():
             self._table(document, ("tables", table_name), table_name, table)
         if self.problems:
@@ -145,7 +159,12 @@ class _Checker:
         return self.checked
 
     def _say(self, document: Document, path: KeyPath, message: str) -> None:
-        self.problems.append(document.problem(path, message))
+        self._tell([document.problem(path, message)])
+
+    def _tell(self, problems: list[Problem]) -> None:
+        self.problems.extend(problems)
+        if len(self.problems) > MAX_PROBLEMS:
+            raise ConfigError(self.problems)
 
     def _runtime(self, document: Document, runtime: schema.Runtime) -> None:
         if runtime.portable and runtime.device != "cpu":
@@ -156,16 +175,16 @@ class _Checker:
             self._say(document, ("runtime", "precision"), "float16 trains on `cuda` alone; CPUs have `bfloat16`")
 
     def _plugins(self, document: Document, study: schema.Study) -> None:
-        found = []
+        found: list[registry.Plugin] = []
         for name, said in study.plugins.items():
             path: KeyPath = ("plugins", name)
-            file = (self.root / said.file).resolve()
-            if not file.is_relative_to(self.root.resolve()):
+            file = compose.below(self.root.resolve(), self.root / said.file)
+            if file is None:
                 self._say(document, (*path, "file"), "must lie in the project's folder")
                 continue
             plugin = registry.Plugin(said.kind, file.stem, file, said.sha256)
             try:
-                registry.use([plugin])
+                registry.use([*found, plugin])
                 found.append(plugin)
             except RedistillError as error:
                 self._say(document, path, str(error).replace(f"{self.root.resolve()}/", ""))
@@ -183,7 +202,7 @@ class _Checker:
             try:
                 into[name] = compose.validate(model, read)
             except ConfigError as error:
-                self.problems.extend(error.problems)
+                self._tell(error.problems)
                 self.refused.add((folder, name))
         return into.get(name)
 
@@ -193,7 +212,7 @@ class _Checker:
             try:
                 self.documents[folder, name] = compose.read(self.root, folder, name, document.problem(path, ""))
             except ConfigError as error:
-                self.problems.extend(error.problems)
+                self._tell(error.problems)
         read = self.documents[folder, name]
         return read if read.data is not None else None
 
@@ -207,7 +226,11 @@ class _Checker:
     def _check_task(self, document: Document, task: schema.Task) -> None:
         if task.input == "image" and task.image_shape is None:
             self._say(document, (), "an image task needs `image_shape`: channels, height and width")
+        if task.type == "unlabelled" and task.metric is not None:
+            self._say(document, ("metric",), "measures nothing: the task has no labels")
         if task.pool is not None:
+            if task.type != "unlabelled":
+                self._say(document, ("type",), "must be `unlabelled`: a pool takes inputs without their labels")
             for i, name in enumerate(task.pool.tasks):
                 pooled = self._task(name, document, ("pool", "tasks", i))
                 if pooled is not None and pooled.pool is not None:
@@ -271,19 +294,24 @@ class _Checker:
         self._unique(document, (*path, "tasks"), table.tasks)
         self._unique(document, (*path, "seeds"), table.seeds)
         rows: list[Row] = []
+        taken = set[str]()
         for i, row in enumerate(table.rows):
-            rows += self._row(document, (*path, "rows", i), row, table, [r.name for r in rows])
+            rows += (laid_out := self._row(document, (*path, "rows", i), row, table, taken))
+            taken.update(row.name for row in laid_out)
         self.checked.rows[name] = rows
         self._comparisons(document, path, table, {row.name: row for row in rows})
 
     def _row(
-        self, document: Document, here: KeyPath, row: schema.Row, table: schema.Table, taken: list[str]
+        self, document: Document, here: KeyPath, row: schema.Row, table: schema.Table, taken: set[str]
     ) -> list[Row]:
         self._columns(document, (*here, "tasks"), row.tasks, table)
         self._unique(document, (*here, "tasks"), row.tasks or [])
         self._unique(document, (*here, "seeds"), row.seeds or [])
         points = self._points(document, (*here, "set"), row)
         tasks = tuple(task for task in row.tasks or table.tasks if task in table.tasks) or tuple(table.tasks)
+        self.runs += len(points) * len(tasks) * len(row.seeds or table.seeds)
+        if self.runs > MAX_RUNS:
+            raise ConfigError([*self.problems, document.problem(here, f"the study asks for more than {MAX_RUNS} runs")])
         for suffix, changes in points:
             for task in tasks:
                 self._recipe(
@@ -322,7 +350,10 @@ class _Checker:
             if not parts:
                 self._say(document, here, "a grid is `{grid: [value, value]}` and nothing else")
             word = self._word(row.experiment, key)
-            axes.append([(f"{word}={v if isinstance(v, str) else json.dumps(v)}", _at(key, part)) for v, part in parts])
+            axes.append([(f"{word}={_written(v)}", _at(key, part)) for v, part in parts])
+        if math.prod(map(len, axes)) > MAX_POINTS:
+            self._say(document, path, f"has a grid of more than {MAX_POINTS} points")
+            return []
         points: list[tuple[str, Document | None]] = []
         for point in itertools.product(*axes):
             changes = [*(changed for _, changed in point), *([self.changes] if self.changes else [])]
@@ -331,23 +362,21 @@ class _Checker:
         return points
 
     def _word(self, experiment: str, path: str) -> str:
-        """The last step of a path; the whole path where the study sets another one of the experiment that ends alike."""
-        rows = [
-            row for table in self.checked.study.tables.values() for row in table.rows if row.experiment == experiment
-        ]
+        """The last step of a path; all of it where the study sets another one of the experiment that ends alike."""
         step = path.rpartition(".")[2]
-        alike = {key for row in rows for key in row.set if key.rpartition(".")[2] == step}
-        return step if len(alike) == 1 else path
+        return step if len(self.alike[experiment, step]) == 1 else path
 
     def _trials(self, document: Document, here: KeyPath, recipes: list[str], task: str, trials: int) -> None:
         recipe = self.checked.recipes.get((recipes[0], task)) if recipes else None
         if recipe is None:  # wrong itself
             return
         baseline = recipe.experiment.baseline
+        if baseline is not None and baseline.method not in registry.names("baseline"):  # wrong, and said so
+            return
         tunable = baseline is None or bool(registry.signature("baseline", baseline.method).settings)
         if len(recipes) != trials and (tunable or len(recipes) != 1):
-            self._say(document, here, f"has {len(recipes)} points to choose from, and every row of this table has {trials}: "
-                                      f"give `set` a grid of {trials}")  # fmt: skip
+            points = f"has {len(recipes)} points to choose from, and every row of this table has {trials}"
+            self._say(document, here, f"{points}: give `set` a grid of {trials}")
 
     def _comparisons(self, document: Document, path: KeyPath, table: schema.Table, rows: dict[str, Row]) -> None:
         for i, comparison in enumerate(table.comparisons):
@@ -370,9 +399,12 @@ class _Checker:
                 self._say(document, (*path, i), f"the table has no column `{task}`; {nearest(task, table.tasks)}")
 
     def _unique(self, document: Document, path: KeyPath, values: list[Any]) -> None:
+        seen = set[str]()
         for i, value in enumerate(values):
-            if value in values[:i]:
+            text = _written(int(value) if isinstance(value, float) and value.is_integer() else value)
+            if text in seen:
                 self._say(document, (*path, i), f"`{value}` stands twice")
+            seen.add(text)
 
     # --- experiments -------------------------------------------------------------------------------------------------
 
@@ -384,6 +416,9 @@ class _Checker:
         name = name or experiment
         if (name, task_name) in self.visiting:
             self._say(document, path, f"goes round in a circle: `{name}` on `{task_name}` needs itself")
+            return None
+        if len(self.visiting) > MAX_DEPTH:
+            self._say(document, path, f"is the end of a chain of more than {MAX_DEPTH} experiments")
             return None
         known = self.checked.recipes.get((name, task_name))
         if known is not None or (name, task_name) in self.refused:
@@ -413,15 +448,15 @@ class _Checker:
                 read = compose.override(read, changes)
             return Recipe(compose.validate(schema.Experiment, read), read)
         except ConfigError as error:
-            self.problems.extend(error.problems)
+            self._tell(error.problems)
             return None
 
     def _check_experiment(
         self, document: Document, experiment: schema.Experiment, task: schema.Task, task_name: str
     ) -> None:
         for other in experiment.per_task:
-            if other not in compose.known(self.root, "tasks"):
-                hint = nearest(other, compose.known(self.root, "tasks"))
+            if other not in self.task_names:
+                hint = nearest(other, self.task_names)
                 self._say(document, ("per_task", other), f"there is no task `{other}`; {hint}")
         if experiment.baseline is not None:
             if experiment.student or experiment.stages or experiment.all_teachers:
@@ -490,7 +525,7 @@ class _Checker:
             depth = self.checked.sources[start.source].config.get("num_hidden_layers") \
                 if start.source in self.checked.sources else None  # fmt: skip
             for i, layer in enumerate(start.layers or []):
-                if depth is not None and layer >= depth:
+                if isinstance(depth, int) and layer >= depth:
                     self._say(document, (*here, "layers", i), f"`{start.source}` has {depth} layers, counted from 0")
         if start.experiment is not None:
             other = start.task or task_name
@@ -540,7 +575,10 @@ class _Checker:
         self._component(document, stage.optimiser, (*path, "optimiser"))
         self._component(document, stage.schedule, (*path, "schedule"))
         if stage.rebuild is not None:
-            self._student(document, (*path, "rebuild", "student"), stage.rebuild.student, task, task_name)
+            here: KeyPath = (*path, "rebuild", "student")
+            self._student(document, here, stage.rebuild.student, task, task_name)
+            for key in sorted({"tokenizer", "max_length"} & stage.rebuild.student.model_fields_set):
+                self._say(document, (*here, key), "texts are tokenised once, as `student` of the experiment says")
         for name, term in stage.loss.items():
             here = (*path, "loss", name)
             signature = self._component(document, term, here)
@@ -594,6 +632,10 @@ class _Checker:
         paired = inputs >= HIDDEN_INPUTS and taps.student and taps.teacher
         if paired and len(taps.student) != len(taps.teacher):
             self._say(document, path, "student and teacher need as many taps each; they are paired in order")
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
 def _at(key: str, part: Document) -> Document:

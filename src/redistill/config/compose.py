@@ -1,6 +1,7 @@
 """Find configuration files by name, merge what they extend, and validate them with the place of every mistake."""
 
 import copy
+import json
 import re
 from dataclasses import replace
 from functools import cache
@@ -64,8 +65,8 @@ def _extended(configs: Path, file: Path, seen: tuple[Path, ...]) -> Document:
     if "extends" not in document.data:
         return document if changes is None else override(document, changes)
     base_name = document.data.pop("extends")
-    base = _below(configs, file.parent / f"{base_name}.yaml") if isinstance(base_name, str) else None
-    if base is None:
+    base = below(configs, file.parent / f"{base_name}.yaml") if isinstance(base_name, str) else None
+    if base is None or not _is_file(base):
         raise ConfigError([document.problem(("extends",), f"`{base_name}` is no file beside this one, below configs/")])
     if base in (*seen, file.resolve()):
         raise ConfigError([document.problem(("extends",), "goes round in a circle")])
@@ -75,13 +76,13 @@ def _extended(configs: Path, file: Path, seen: tuple[Path, ...]) -> Document:
     return merged if changes is None else override(merged, changes)
 
 
-def _below(folder: Path, file: Path) -> Path | None:
-    """Where a file really is, if it is one and that is below the folder."""
+def below(folder: Path, file: Path) -> Path | None:
+    """Where a file really is, or would be; None if that is not below the folder."""
     try:
         found = file.resolve()
     except (OSError, ValueError, RuntimeError):  # a name that no file system takes, or a link to itself
         return None
-    return found if found.is_relative_to(folder) and _is_file(found) else None
+    return found if found.is_relative_to(folder) else None
 
 
 def _popped(document: Document, key: str) -> Document | None:
@@ -232,6 +233,8 @@ def _message(model: type[BaseModel], details: ErrorDetails) -> str:
         return f"`type` must be one of {details['ctx']['expected_tags']}, but it is `{details['ctx']['tag']}`"
     if kind in _WORDS:
         return f"{_WORDS[kind].format(**details.get('ctx', {}))}, but it is {_shown(value)}"
+    if kind == "string_type" and isinstance(value, bool | int | float):
+        return f"must be text: put `{json.dumps(value)}` in quotes"
     text = details["msg"].removeprefix("Input ")
     return f"{text[0].lower()}{text[1:]}, but it is {_shown(value)}"
 
@@ -240,8 +243,8 @@ _WORDS = {
     "model_type": "must be a mapping of keys to values",
     "dict_type": "must be a mapping of keys to values",
     "list_type": "must be a list",
-    "too_short": "must have at least {min_length} entries",
-    "too_long": "must have at most {max_length} entries",
+    "too_short": "must hold at least {min_length}",
+    "too_long": "must hold at most {max_length}",
 }
 
 
@@ -250,7 +253,7 @@ def _shown(value: Any) -> str:
     if value is None:
         return "empty"
     if isinstance(value, list | dict):
-        return f"a {'list' if isinstance(value, list) else 'mapping'} of {len(value)}"
+        return f"{'a' if value else 'an empty'} {'list' if isinstance(value, list) else 'mapping'}"
     return f"`{value}`"
 
 

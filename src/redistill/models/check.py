@@ -40,13 +40,9 @@ def check_models(plan: Plan) -> list[str]:
         ConfigError: with all that is wrong, each at its place.
     """
     checker = _ModelChecker(plan)
-    done = set[str]()
-    for node in plan.nodes.values():
-        if node.kind in ("teacher", "student"):
-            recipe, task, _ = node.title.split(" · ")
-            if f"{recipe} · {task}" not in done:
-                done.add(f"{recipe} · {task}")
-                checker.check(plan.checked.recipes[recipe, task], node.config, task)
+    for (recipe, task), config in plan.configs.items():
+        if "student" in config:
+            checker.check(plan.checked.recipes[recipe, task], config, task)
     if checker.problems:
         raise ConfigError(checker.problems)
     return sorted(checker.unknown)
@@ -57,9 +53,7 @@ class _ModelChecker:
 
     def __init__(self, plan: Plan):
         self.checked: Checked = plan.checked
-        self.configs = {
-            tuple(n.title.split(" · ")[:2]): n.config for n in plan.nodes.values() if n.kind in ("teacher", "student")
-        }
+        self.configs = plan.configs
         self.problems: list[Problem] = []
         self.unknown: set[str] = set()
         self.built: dict[str, nn.Module] = {}

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from redistill.errors import RedistillError
 
@@ -21,29 +22,32 @@ def tapped(model: nn.Module, taps: list[str], whose: str) -> Iterator[dict[str, 
         RedistillError: the model has no such module; says which there are beside it.
     """
     captured: dict[str, Tensor] = {}
-    handles = []
-    for tap in taps:
-        path, _, side = tap.partition(":")
-        module = find(model, path, whose)
-        if side == "input":
-
-            def before(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any], tap: str = tap) -> None:
-                captured[tap] = _tensor((*given, *named.values()), "", tap)
-
-            handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
-        elif side in ("", "output") or side.startswith("output."):
-
-            def after(_: nn.Module, __: object, output: Any, tap: str = tap) -> None:
-                captured[tap] = _tensor(output, tap.partition(":")[2].partition(".")[2], tap)
-
-            handles.append(module.register_forward_hook(after))
-        else:
-            raise RedistillError(f"the tap `{tap}` ends in neither `:input`, `:output` nor `:output.INDEX`")
+    handles: list[RemovableHandle] = []
     try:
+        for tap in taps:
+            handles.append(_hooked(model, tap, whose, captured))
         yield captured
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _hooked(model: nn.Module, tap: str, whose: str, captured: dict[str, Tensor]) -> RemovableHandle:
+    path, _, side = tap.partition(":")
+    module = find(model, path, whose)
+    if side == "input":
+
+        def before(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+            captured[tap] = _tensor((*given, *named.values()), "", tap)
+
+        return module.register_forward_pre_hook(before, with_kwargs=True)
+    if side not in ("", "output") and not side.startswith("output."):
+        raise RedistillError(f"the tap `{tap}` ends in neither `:input`, `:output` nor `:output.INDEX`")
+
+    def after(_: nn.Module, __: object, output: Any) -> None:
+        captured[tap] = _tensor(output, side.partition(".")[2], tap)
+
+    return module.register_forward_hook(after)
 
 
 def find(model: nn.Module, path: str, whose: str) -> nn.Module:

@@ -46,9 +46,7 @@ def _kind_of_weight(value: Any) -> str:
     return "(ramp)" if isinstance(value, dict | Ramp) else "(number)"
 
 
-Weight = Annotated[
-    Annotated[float, Tag("(number)")] | Annotated[Ramp, Tag("(ramp)")], Discriminator(_kind_of_weight)
-]
+Weight = Annotated[Annotated[float, Tag("(number)")] | Annotated[Ramp, Tag("(ramp)")], Discriminator(_kind_of_weight)]
 
 
 class Term(Component):
