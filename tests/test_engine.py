@@ -189,6 +189,21 @@ def test_a_torn_checkpoint_is_named_and_the_one_before_is_used(
     same_bytes(torn.run(key), engine.run(key))
 
 
+@pytest.mark.parametrize("done", [True, False])
+def test_what_was_half_cleaned_away_does_no_harm(engine: Engine, halfway: Engine, tmp_path: Path, done: bool) -> None:
+    """Killed while its scratch folder was being removed: checkpoints are left, and the log is gone."""
+    key = engine.key("stages")
+    shutil.copytree((engine if done else halfway).root, tmp_path / "left")
+    left = Engine(tmp_path / "left", engine.keys, engine.forge)
+    shutil.copytree(halfway.scratch(key), left.scratch(key), dirs_exist_ok=True)
+    (left.scratch(key) / "progress" / "log.jsonl").unlink()
+    made = left.make(key)
+    assert made.returncode == 0, made.stderr
+    assert ("log.jsonl: torn, so the run begins anew" in made.stdout) is not done
+    same_bytes(left.run(key), engine.run(key))
+    assert not left.scratch(key).exists()
+
+
 # --- asked to stop ---------------------------------------------------------------------------------------------------
 
 
@@ -214,6 +229,22 @@ def test_asked_to_stop_a_run_is_saved_ends_with_75_and_goes_on_to_the_same_bytes
     assert "goes on after step" in done.stdout
     same_bytes(stopped.run(key), engine.run(key))
     assert stopped.record(key)["resumed"] == [{"stage": int(newest[:3]), "step": int(newest[4:])}]
+
+
+def test_a_command_that_is_asked_to_stop_lets_its_job_save_first(engine: Engine, tmp_path: Path) -> None:
+    key = engine.key("stages")
+    stopped = engine.without(tmp_path / "stopped", key)
+    stopped.told(key, checkpoints={"steps": None, "seconds": 300})
+    log = stopped.scratch(key) / "progress" / "log.jsonl"
+    with stopped.started("redistill", "run", "engine/stages", "--study", "engine") as process:
+        assert wait_until(process, lambda: log.is_file() and log.stat().st_size > 0)
+        process.terminate()
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 75, errors
+    assert "stopped; the same command goes on" in errors
+    assert stopped.checkpoints(key)
+    assert stopped.make(key).returncode == 0
+    same_bytes(stopped.run(key), engine.run(key))
 
 
 def test_asked_to_stop_before_it_trains_a_job_ends_with_75_too(engine: Engine, tmp_path: Path) -> None:

@@ -407,7 +407,8 @@ def change_tree(random: Random, tree: Any, words: Words) -> None:
         value[part] = random.choice([{path: some_value(random, words)}, some_value(random, words)])
     else:
         owner, other = random.choice(slots(tree) or [(node, key)])
-        owner[other], node[key] = value, copy.deepcopy(owner.get(other) if isinstance(owner, dict) else owner[other])
+        there = owner.get(other) if isinstance(owner, dict) else owner[other]
+        owner[other], node[key] = copy.deepcopy(value), copy.deepcopy(there)
 
 
 def changed_tree(random: Random, content: bytes, words: Words) -> bytes:

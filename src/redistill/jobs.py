@@ -3,6 +3,7 @@
 import importlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -56,6 +57,7 @@ def make(root: Path, key: str) -> Path:
             failures.refuse(root, key, told.node.title)
             with failures.noted(root, key):
                 _make(root, told, folder)
+        shutil.rmtree(root / "store" / "work" / key, ignore_errors=True)  # now, or where it was stopped just before
     return folder
 
 
@@ -80,7 +82,6 @@ def _make(root: Path, told: Specification, folder: Path) -> None:
         copy_out(root, node.title, folder)
     noted = record.finished(start, root, node.title, node.parts, resumes)
     store.write_atomically(root / "store" / "records" / f"{node.key}.json", store.pretty(noted))
-    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _stage(told: Specification, work: Path) -> dict[str, Any]:
@@ -149,11 +150,21 @@ def make_all(plan: Plan, keys: list[str]) -> None:
     for node in plan.missing(keys):
         print(f"{node.kind}: {node.title} ({node.key})", flush=True)
         # a process each: a runtime is pinned before numpy and torch are imported, and only then
-        done = subprocess.run([sys.executable, "-m", "redistill", "make", node.key], cwd=plan.root)
-        if done.returncode == interruption.EXIT:
+        status = _ran(plan.root, node.key)
+        if status == interruption.EXIT:
             raise interruption.Interrupted(f"{node.title}: stopped; the same command goes on")
-        if done.returncode:
+        if status:
             raise RedistillError(f"{node.title}: could not be made; see above")
+
+
+def _ran(root: Path, key: str) -> int:
+    """The exit status of a job. SIGTERM is passed on to it, so that it can save what it has done."""
+    with subprocess.Popen([sys.executable, "-m", "redistill", "make", key], cwd=root) as job:
+        before = signal.signal(signal.SIGTERM, lambda *_: job.terminate())
+        try:
+            return job.wait()
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 def traced(plan: Plan, node: Node, file: Path, stage: int, step: int | None) -> None:

@@ -30,7 +30,8 @@ class Log:
     def __init__(self, file: Path, writes: bool):
         self.file = file
         file.parent.mkdir(parents=True, exist_ok=True)
-        self.stream = file.open("r+b" if file.exists() else "w+b") if writes else None
+        file.touch()
+        self.stream = file.open("r+b") if writes else None
 
     def position(self) -> int:
         """Up to where it is written, safely on the disk."""
@@ -114,6 +115,9 @@ class Checkpoints:
         self.progress, self.every, self.log, self.best = progress, every, log, best
         self.saved_at = time.monotonic()
         self.found = checkpoint.newest(progress)
+        if self.found is not None and log.file.stat().st_size < self.found[0]["log"]:
+            print("log.jsonl: torn, so the run begins anew", flush=True)
+            self.found = None
 
     @property
     def stage(self) -> int:
