@@ -48,6 +48,8 @@ class Forge:
 
     def start(self, root: Path, arguments: tuple[str, ...], variables: dict[str, str]) -> "Forked":
         known, output = len(self.started), Path(tempfile.mkdtemp(dir=root.parent))
+        for name in ("stdout", "stderr"):
+            (output / name).touch()
         asked = {"root": str(root), "arguments": arguments, "variables": variables, "output": str(output)}
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(asked) + "\n")

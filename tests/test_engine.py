@@ -234,7 +234,6 @@ def test_asked_to_stop_a_run_is_saved_ends_with_75_and_goes_on_to_the_same_bytes
 def test_a_command_that_is_asked_to_stop_lets_its_job_save_first(engine: Engine, tmp_path: Path) -> None:
     key = engine.key("stages")
     stopped = engine.without(tmp_path / "stopped", key)
-    stopped.told(key, checkpoints={"steps": None, "seconds": 300})
     log = stopped.scratch(key) / "progress" / "log.jsonl"
     with stopped.started("redistill", "run", "engine/stages", "--study", "engine") as process:
         assert wait_until(process, lambda: log.is_file() and log.stat().st_size > 0)

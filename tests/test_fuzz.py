@@ -223,7 +223,7 @@ class Project:
         for name, content in changed.items():
             file = self.root / name
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
+            file.write_bytes(content.replace(b"DIGEST", self.digest.encode()))
         try:
             yield
         finally:
@@ -557,7 +557,8 @@ def changed(old: str, new: str, file: str = STUDY) -> str:
 
 def table(*rows: str, tasks: Any = "[movie]", seeds: Any = "[0]", more: str = "") -> str:
     """A study of one table with these rows."""
-    head = f"title: x\ntables:\n  t:\n    title: x\n    tasks: {tasks}\n    seeds: {seeds}\n    rows:\n"
+    head = "title: x\nplugins: {ours: {kind: loss, file: plugins/scaled.py, sha256: DIGEST}}\n"
+    head += f"tables:\n  t:\n    title: x\n    tasks: {tasks}\n    seeds: {seeds}\n    rows:\n"
     return head + "".join(f"      - {{{row}}}\n" for row in rows) + more
 
 
@@ -700,9 +701,7 @@ HOSTILE: dict[str, tuple[str, str | bytes]] = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_file_made_to_do_harm_is_refused_in_words_and_in_time(project, name):
     file, content = HOSTILE[name]
-    if isinstance(content, str):
-        content = content.replace("DIGEST", project.digest).encode()
-    with project.spoilt({file: content}):
+    with project.spoilt({file: content.encode() if isinstance(content, str) else content}):
         start = time.process_time()
         outcome = project.outcome()
         assert time.process_time() - start < HURRY
@@ -799,6 +798,17 @@ def test_a_baseline_that_is_none_in_a_table_that_chooses_is_said(project):
     text = b"label: x\nbaseline: {method: lknear, c: 1.0}"
     with project.spoilt({"configs/experiments/image/linear.yaml": text}):
         assert [problem.key for problem in project.outcome()] == ["baseline.method"]
+
+
+def test_points_that_read_alike_are_two(project):
+    points = table(f"{RICH_ROW}, set: {{label: {{grid: [a, '1', 'true', '1.0', '[]', 'a,b=c', 'a\"']}}}}")
+    with project.spoilt({STUDY: points.encode()}):
+        outcome = project.outcome()
+        assert isinstance(outcome, Plan), outcome
+        assert len({run.experiment for run in outcome.runs}) == 7
+    rows = table(*(f"{RICH_ROW}, name: r{i}, set: {{stages.0.clip_norm: {v}}}" for i, v in enumerate(["1.0", "'1.0'"])))
+    with project.spoilt({STUDY: rows.encode()}):
+        assert {problem.key for problem in project.outcome()} == {"stages.0.clip_norm"}
 
 
 def test_a_depth_that_is_no_number_bounds_no_layers(project):

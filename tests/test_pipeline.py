@@ -145,7 +145,7 @@ def _killed_midway(nano: Nano) -> list[str]:
 
 def _working(nano: Nano) -> bool:
     """Whether a student or teacher is being trained just now."""
-    return any((nano.root / "store" / "work").glob("*/result/log.jsonl"))
+    return any((nano.root / "store" / "work").glob("*/progress/log.jsonl"))
 
 
 def _jobs(nano: Nano) -> list[str]:

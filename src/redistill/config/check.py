@@ -123,6 +123,7 @@ class _Checker:
         self.root, self.name, self.changes, self.published = root, name, changes, published
         self.problems: list[Problem] = []
         self.broken: set[str] = set()  # sources that are wrong themselves; said once
+        self.outside: set[tuple[str, str]] = set()  # plugins that are wrong themselves
         self.documents: dict[tuple[str, str], Document] = {}
         self.refused: set[tuple[str, str]] = set()  # recipes that are wrong themselves; said once
         self.alike: dict[tuple[str, str], set[str]] = {}  # paths that rows of an experiment set, by their last step
@@ -188,6 +189,7 @@ class _Checker:
                 found.append(plugin)
             except RedistillError as error:
                 self._say(document, path, str(error).replace(f"{self.root.resolve()}/", ""))
+                self.outside.add((said.kind, file.stem))
         registry.use(found)
         self.checked.plugins = found
 
@@ -266,6 +268,8 @@ class _Checker:
 
     def _component(self, document: Document, said: schema.Component, path: KeyPath) -> registry.Signature | None:
         kind, name = said.kind, said.method
+        if (kind, name) in self.outside and name not in registry.names(kind):
+            return None
         if name not in registry.names(kind):
             self._say(document, (*path, "method"), f"no {kind} `{name}`; {nearest(name, registry.names(kind))}")
             return None
@@ -635,7 +639,15 @@ class _Checker:
 
 
 def _written(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    """A value in a name: different values never read alike, so a text that could be another value stands in quotes."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    if not isinstance(value, str) or set(value) & set(',="'):
+        return text
+    try:
+        json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+    return text
 
 
 def _at(key: str, part: Document) -> Document:

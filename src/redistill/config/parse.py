@@ -113,9 +113,9 @@ def parse(raw: bytes, name: str) -> Document:
         line, column = text.count("\n", 0, error.position) + 1, error.position - text.rfind("\n", 0, error.position)
         message = f"is not valid YAML: the character U+{error.character:04X} is not allowed"
         raise ConfigError([Problem(name, line, column, "", message)]) from None
-    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
-        first = str(error).splitlines()[0] if str(error) else "nested too deeply"
-        raise ConfigError([Problem(name, 1, 1, "", f"is not valid YAML: {first}")]) from None
+    except (yaml.YAMLError, ValueError, OverflowError):
+        message = "is not valid YAML: the number of a character or of a version is out of range"
+        raise ConfigError([Problem(name, 1, 1, "", message)]) from None
     if node is None:
         return Document({}, {(): Place(name, 1, 1)})
     return _Builder(name).build(node)
@@ -124,18 +124,24 @@ def parse(raw: bytes, name: str) -> Document:
 class _Loader(yaml.SafeLoader):
     """PyYAML's parser, told to refuse what a node no longer shows, a tag that was written out; and to stop in time."""
 
-    nodes = 0
+    nodes, depth = 0, 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()
         self.nodes += 1
+        self.depth += 1
+        problem = ""
         if self.nodes > 2 * MAX_VALUES:  # keys are nodes too
-            problem = f"holds more than {MAX_VALUES} values"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
-        if getattr(event, "tag", None) is not None:
+            problem = f"it holds more than {MAX_VALUES} values"
+        elif self.depth > 2 * MAX_DEPTH:
+            problem = f"it is nested deeper than {MAX_DEPTH} levels"
+        elif getattr(event, "tag", None) is not None:
             problem = f"the tag {event.tag} is not allowed: a config is plain data"
+        if problem:
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
-        return super().compose_node(parent, index)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 class _Builder:

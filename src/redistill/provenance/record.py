@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,11 @@ def _cpu_seconds() -> float:
 
 def resumes(progress: Path) -> list[dict[str, int]]:
     """From which stage and step a run was taken up again, each time that it was."""
-    file = progress / "resumes.jsonl"
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+    found = []
+    with suppress(OSError, ValueError):  # no such file, or a line that was cut short
+        for line in (progress / "resumes.jsonl").read_text(encoding="utf-8").splitlines():
+            found.append(json.loads(line))
+    return found
 
 
 def finished(
