@@ -74,7 +74,8 @@ def explained(error: Exception) -> str:
     if isinstance(error, MemoryError) or any(words in text.lower() for words in _MEMORY):
         return (
             "memory is not enough: raise `accumulate` of the stage, which cuts a batch into so many passes "
-            f"(docs/engine.md says for which losses the result is the same), lower `evaluation.batch_size`, or shorten `student.max_length` ({text[:200]})"
+            "(docs/engine.md says for which losses the result is the same), lower `evaluation.batch_size`, or shorten "
+            f"`student.max_length` ({text[:200]})"
         )
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or os.strerror(errno.ENOSPC) in text:  # safetensors says it in words alone
