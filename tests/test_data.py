@@ -6,7 +6,6 @@ import io
 import json
 import os
 from collections import Counter
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from redistill.data.readers.parquet import parquet
 from redistill.data.readers.vader import vader
 from redistill.data.tokenise import tokenise
 from redistill.errors import IntegrityError, RedistillError
+from redistill.training.sampler import Batches
 
 REPOSITORY = Path(__file__).parents[1]
 SHARED_DATA = os.environ.get("REDISTILL_SHARED_DATA")  # a folder with `glue_hub` and `cifar10`, as hubs lay them out
@@ -654,22 +654,31 @@ LENGTHS = st.lists(st.integers(1, 50), min_size=1, max_size=120).map(np.array)
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(lengths=LENGTHS, size=st.integers(1, 9), seed=st.integers(0, 2**32 - 1))
 def test_every_epoch_has_each_example_once_and_the_same_seed_the_same_batches(lengths, size, seed):
-    def batches() -> list[list[int]]:
-        endless = examples.shuffled_batches(lengths, size, np.random.Generator(np.random.PCG64(seed)))
-        return [batch.tolist() for batch in islice(endless, 2 * per_epoch)]
-
     per_epoch = -(-len(lengths) // size)
-    found = batches()
+    found = taken(Batches(lengths, size, seed), 2 * per_epoch)
     for epoch in (found[:per_epoch], found[per_epoch:]):
         assert sorted(i for batch in epoch for i in batch) == list(range(len(lengths)))
         assert sorted(map(len, epoch), reverse=True)[:-1] == [size] * (per_epoch - 1)
-    assert batches() == found
+    assert taken(Batches(lengths, size, seed), 2 * per_epoch) == found
+
+
+def taken(batches: Batches, number: int) -> list[list[int]]:
+    return [next(batches).tolist() for _ in range(number)]
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(lengths=LENGTHS, size=st.integers(1, 9), before=st.integers(0, 60))
+def test_the_order_goes_on_from_a_position_that_was_written_down_as_json(lengths, size, before):
+    batches, again = Batches(lengths, size, 3), Batches(lengths, size, 4)
+    taken(batches, before)
+    again.restore(json.loads(json.dumps(batches.state())))
+    assert taken(again, 30) == taken(batches, 30)
 
 
 def test_batches_hold_examples_of_like_length_and_epochs_differ():
     lengths = np.arange(64) // 4 + 1
-    endless = examples.shuffled_batches(lengths, 4, np.random.Generator(np.random.PCG64(0)))
-    first, second = ([batch.tolist() for batch in islice(endless, 16)] for _ in range(2))
+    batches = Batches(lengths, 4, 0)
+    first, second = taken(batches, 16), taken(batches, 16)
     assert all(len(set(lengths[batch])) == 1 for batch in first + second)
     assert first != second
 

@@ -17,8 +17,8 @@ from redistill import registry
 from redistill.cli import app
 from redistill.config import compose, parse, schema
 from redistill.config.check import check_experiment
-from redistill.models.check import check_models
 from redistill.plan import lay_out, make_plan
+from redistill.training.check import check_models
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

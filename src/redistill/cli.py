@@ -87,7 +87,7 @@ def _check_models(plan: Plan) -> None:
     """Check the models of a plan once; what was found right is noted under the study's digest."""
     if models_checked(plan):
         return
-    from redistill.models.check import check_models
+    from redistill.training.check import check_models
 
     for unknown in check_models(plan):
         print(f"not checked before it runs: {unknown}", file=sys.stderr)

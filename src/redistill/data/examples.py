@@ -1,6 +1,5 @@
 """A data set as a run sees it: tensors of inputs and labels, and batches of examples of like length."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +11,6 @@ import torch
 from torch import Tensor
 
 NO_CLASS = -1  # the label of an example that has none; NaN in a regression
-POOL = 16  # batches that are sorted by length together
 
 
 @dataclass
@@ -84,23 +82,6 @@ def _texts(folder: Path, split: str, what: str) -> list[np.ndarray]:
     flat = np.load(folder / f"{split}.{what}.npy", mmap_mode="r")
     starts = np.load(folder / f"{split}.starts.npy")
     return [flat[begin:end] for begin, end in pairwise(starts)]
-
-
-def shuffled_batches(lengths: np.ndarray, size: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
-    """Endless batches, epoch after epoch, each example once an epoch; examples of like length come together.
-
-    An epoch is a permutation, cut into stretches of 16 batches; each stretch is sorted by length and cut into batches,
-    and the batches of the epoch are shuffled. The last batch of an epoch may be smaller.
-    """
-    while True:
-        order = generator.permutation(len(lengths))
-        batches = []
-        for begin in range(0, len(order), size * POOL):
-            stretch = order[begin : begin + size * POOL]
-            stretch = stretch[np.argsort(lengths[stretch], kind="stable")]
-            batches += [stretch[i : i + size] for i in range(0, len(stretch), size)]
-        for i in generator.permutation(len(batches)):
-            yield batches[i]
 
 
 def ordered_batches(lengths: np.ndarray, size: int) -> list[np.ndarray]:

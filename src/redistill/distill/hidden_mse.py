@@ -11,7 +11,13 @@ def hidden_mse(student_hidden: list[Tensor], teacher_hidden: list[Tensor], mask:
         student_hidden: tensors (B, T, H), one a tap.
         teacher_hidden: as many tensors of the same shapes.
         mask: (B, T), 1 at tokens and 0 at padding.
+
+    Raises:
+        ValueError: the tensors of a pair differ in shape.
     """
+    for student, teacher in zip(student_hidden, teacher_hidden, strict=True):
+        if student.shape != teacher.shape:
+            raise ValueError(f"{tuple(student.shape)} of the student and {tuple(teacher.shape)} of the teacher differ")
     weights = mask.unsqueeze(-1).to(student_hidden[0].dtype)
     terms = [
         ((student - teacher).square() * weights).sum() / (weights.sum() * student.shape[-1])

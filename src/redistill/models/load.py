@@ -22,7 +22,7 @@ def prepare_torch(runtime: Config) -> None:
     if not is_pinned(runtime):
         raise RuntimeError("the runtime was not pinned before torch was imported")
     torch.set_num_threads(runtime["threads"])
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # as use_deterministic_algorithms, without importing the compiler
     # a guard against reads of what was never written; it costs time and changes no result
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if runtime["device"] == "cuda" and not torch.cuda.is_available():
