@@ -45,6 +45,10 @@ def test_check_calls_a_loss_on_the_shapes_that_it_would_be_given(nano: Nano) -> 
         ("student.start.layers=[9]", "`minilm` has 6 layers, counted from 0"),
         ("student.max_length=1000", "the model takes at most 512 tokens"),
         ("stages.0.loss.hidden.taps.student=[bert.encoder.layer.0:sideways, bert]", "ends in neither"),
+        (
+            "stages.0.loss.hidden.taps.student=[bert.encoder.layer.0:output.0, bert.encoder.layer.1]",
+            "would take one example",
+        ),
     ],
 )
 def test_check_refuses_what_does_not_fit_the_model(nano: Nano, change: str, message: str) -> None:

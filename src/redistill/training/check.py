@@ -248,6 +248,15 @@ class _ModelChecker:
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
             self._say(document, here, f"a batch of {_shown(config['task'])} does not pass through the models: {error}")
             return
+        for model, tensors in seen.items():
+            for tap, tensor in tensors.items():
+                if not tensor.ndim or len(tensor) != EXAMPLES:
+                    hint = "; of a module that gives one tensor, `:output.N` would take one example" * (":" in tap)
+                    shape = tuple(tensor.shape)
+                    self._say(
+                        document, here, f"the tap `{tap}` of `{model}` gives {shape} for {EXAMPLES} examples{hint}"
+                    )
+                    return
         for name, term in said["loss"].items():
             if not registry.plugin("loss", term["method"]):
                 self._loss(document, (*here, "loss", name), term, config, seen, next(iter(teachers), ""))
