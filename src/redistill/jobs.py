@@ -146,8 +146,9 @@ def begin(plan: Plan) -> None:
 def make_all(plan: Plan, keys: list[str]) -> None:
     """Make these nodes of a plan and all that they need, one after the other, in this process' children."""
     write_specifications(plan, keys)
-    failures.forget(plan.root, [node.key for node in plan.missing(keys)])
-    for node in plan.missing(keys):
+    missing = plan.missing(keys)
+    failures.forget(plan.root, [node.key for node in missing])
+    for node in missing:
         print(f"{node.kind}: {node.title} ({node.key})", flush=True)
         # a process each: a runtime is pinned before numpy and torch are imported, and only then
         status = _ran(plan.root, node.key)

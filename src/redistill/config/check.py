@@ -80,11 +80,10 @@ def check_experiment(
     `changes` are values laid over it, by their path.
     """
     around = compose.validate(schema.Study, compose.read(root, "studies", study))
-    row = {"experiment": name, "name": None}
     data = {
         "title": name, "runtime": around.runtime.model_dump(), "checkpoints": around.checkpoints.model_dump(),
         "plugins": {n: p.model_dump() for n, p in around.plugins.items()},
-        "tables": {"run": {"title": name, "tasks": tasks, "seeds": seeds, "rows": [row]}},
+        "tables": {"run": {"title": name, "tasks": tasks, "seeds": seeds, "rows": [{"experiment": name}]}},
     }  # fmt: skip
     place = compose.read(root, "experiments", name).place(())
     return _Checker(root, name, changes, published=False).run(Document(data, {(): place}))
@@ -96,9 +95,7 @@ def tasks_of(root: Path, experiment: str, study: str) -> list[str]:
     Raises:
         RedistillError: neither says any.
     """
-    tables = compose.validate(schema.Study, compose.read(root, "studies", study)).tables.values()
-    rows = [(table, row) for table in tables for row in table.rows if row.experiment == experiment]
-    found = [task for table, row in rows for task in row.tasks or table.tasks]
+    found = [task for table, row in _rows_of(root, experiment, study) for task in row.tasks or table.tasks]
     if not found:
         per_task = compose.read(root, "experiments", experiment).data.get("per_task")
         found = list(per_task) if isinstance(per_task, dict) else []
@@ -109,11 +106,13 @@ def tasks_of(root: Path, experiment: str, study: str) -> list[str]:
 
 def seeds_of(root: Path, experiment: str, study: str) -> list[int]:
     """The seeds that a study has an experiment with; 0 if it has none."""
-    tables = compose.validate(schema.Study, compose.read(root, "studies", study)).tables.values()
-    found = [
-        s for table in tables for row in table.rows if row.experiment == experiment for s in row.seeds or table.seeds
-    ]
+    found = [seed for table, row in _rows_of(root, experiment, study) for seed in row.seeds or table.seeds]
     return list(dict.fromkeys(found)) or [0]
+
+
+def _rows_of(root: Path, experiment: str, study: str) -> list[tuple[schema.Table, schema.Row]]:
+    tables = compose.validate(schema.Study, compose.read(root, "studies", study)).tables.values()
+    return [(table, row) for table in tables for row in table.rows if row.experiment == experiment]
 
 
 class _Checker:
@@ -268,10 +267,9 @@ class _Checker:
 
     def _component(self, document: Document, said: schema.Component, path: KeyPath) -> registry.Signature | None:
         kind, name = said.kind, said.method
-        if (kind, name) in self.outside and name not in registry.names(kind):
-            return None
         if name not in registry.names(kind):
-            self._say(document, (*path, "method"), f"no {kind} `{name}`; {nearest(name, registry.names(kind))}")
+            if (kind, name) not in self.outside:
+                self._say(document, (*path, "method"), f"no {kind} `{name}`; {nearest(name, registry.names(kind))}")
             return None
         signature = registry.signature(kind, name)
         own = [key for key in type(said).model_fields if key != "method"]
@@ -478,7 +476,7 @@ class _Checker:
         self._student(document, ("student",), experiment.student, task, task_name)
         for name, teacher in experiment.all_teachers.items():
             path: KeyPath = ("teacher",) if experiment.teacher is not None else ("teachers", name)
-            self._teacher(document, path, teacher, experiment, task_name)
+            self._teacher(document, path, teacher, task_name)
         for name, module in experiment.modules.items():
             self._component(document, module, ("modules", name))
             if module.of not in ("student", *experiment.all_teachers):
@@ -545,9 +543,7 @@ class _Checker:
         if name not in models and name not in self.broken:
             self._say(document, path, f"no pretrained model `{name}` in configs/sources.yaml; {nearest(name, models)}")
 
-    def _teacher(
-        self, document: Document, here: KeyPath, teacher: schema.Teacher, experiment: schema.Experiment, task_name: str
-    ) -> None:
+    def _teacher(self, document: Document, here: KeyPath, teacher: schema.Teacher, task_name: str) -> None:
         if (teacher.source is None) == (teacher.experiment is None):
             self._say(document, here, "give either an `experiment` or a pretrained `source`")
         if teacher.source is not None:

@@ -62,8 +62,13 @@ def _extended(configs: Path, file: Path, seen: tuple[Path, ...]) -> Document:
         raise ConfigError([parsed.problem((), "must be a mapping of keys to values")])
     document = Document(dict(parsed.data), parsed.places)
     changes = _popped(document, "set")
-    if "extends" not in document.data:
-        return document if changes is None else override(document, changes)
+    if "extends" in document.data:
+        document = merge(_base(configs, file, document, seen), document)
+    return document if changes is None else override(document, changes)
+
+
+def _base(configs: Path, file: Path, document: Document, seen: tuple[Path, ...]) -> Document:
+    """What a file extends, taken out of it."""
     base_name = document.data.pop("extends")
     base = below(configs, file.parent / f"{base_name}.yaml") if isinstance(base_name, str) else None
     if base is None or not _is_file(base):
@@ -72,8 +77,7 @@ def _extended(configs: Path, file: Path, seen: tuple[Path, ...]) -> Document:
         raise ConfigError([document.problem(("extends",), "goes round in a circle")])
     if len(seen) > MAX_DEPTH:
         raise ConfigError([document.problem(("extends",), f"is the end of a chain of more than {MAX_DEPTH} files")])
-    merged = merge(_extended(configs, base, (*seen, file.resolve())), document)
-    return merged if changes is None else override(merged, changes)
+    return _extended(configs, base, (*seen, file.resolve()))
 
 
 def below(folder: Path, file: Path) -> Path | None:

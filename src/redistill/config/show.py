@@ -14,7 +14,7 @@ from redistill.config.parse import Document, KeyPath
 
 def show(recipe: Recipe) -> str:
     """The recipe as YAML that can be read again, with `# file:line` or `# default` behind each value."""
-    shown = [(text, origin) for text, origin in _mapping(_fields(recipe.experiment), (), recipe.document)]
+    shown = list(_mapping(_fields(recipe.experiment), (), recipe.document))
     width = min(max(len(text) for text, _ in shown), 72)
     return "\n".join(f"{text:<{width}}  # {origin}" if origin else text for text, origin in shown) + "\n"
 
@@ -29,7 +29,7 @@ def _fields(model: BaseModel) -> dict[str, Any]:
 
 def _mapping(values: dict[str, Any], path: KeyPath, document: Document) -> Iterator[tuple[str, str]]:
     for key, value in values.items():
-        head = f"{'  ' * _depth(path)}{_scalar(key)}:"
+        head = f"{'  ' * len(path)}{_scalar(key)}:"
         yield from _value(head, value, (*path, key), document)
 
 
@@ -42,17 +42,13 @@ def _value(head: str, value: Any, path: KeyPath, document: Document) -> Iterator
     elif isinstance(value, list) and any(isinstance(v, BaseModel | dict) for v in value):
         yield head, ""
         for i, entry in enumerate(value):
-            inner = list(_mapping(_fields(entry) if isinstance(entry, BaseModel) else entry, (*path, i), document))
-            (first, origin), *rest = inner
-            indent = "  " * _depth((*path, i))
+            keys = _fields(entry) if isinstance(entry, BaseModel) else entry
+            (first, origin), *rest = _mapping(keys, (*path, i), document)
+            indent = "  " * (len(path) + 1)
             yield f"{indent[:-2]}- {first.removeprefix(indent)}", origin
             yield from rest
     else:
         yield f"{head} {_scalar(value)}", _origin(path, document)
-
-
-def _depth(path: KeyPath) -> int:
-    return len(path)
 
 
 def _scalar(value: Any) -> str:

@@ -20,7 +20,7 @@ from redistill.models import load
 from redistill.models.taps import find
 from redistill.plan import Plan
 from redistill.provenance.keys import canonical
-from redistill.training.learner import Learner, build_auxiliary, needed
+from redistill.training.learner import Learner, Teachers, build_auxiliary, needed
 from redistill.training.optimise import full
 
 Config = dict[str, Any]
@@ -171,9 +171,7 @@ class _ModelChecker:
         before = len(self.problems)
         try:
             auxiliary = self._auxiliary(document, config, student, teachers)
-        except (UnknownShapeError, RedistillError) as error:
-            if isinstance(error, UnknownShapeError):
-                raise
+        except RedistillError as error:
             self._say(document, ("modules",), error)
             return
         learner = Learner(student, auxiliary, config["modules"])
@@ -238,10 +236,11 @@ class _ModelChecker:
         taps = needed(config["modules"], list(said["loss"].values()), list(teachers))
         learner.listen(taps, False)
         batch = _batch(config["task"])
+        shown = Teachers({}, config["runtime"])  # of no folder: these have no weights
+        shown.models = teachers
         try:
             with torch.no_grad():
-                taught = _taught(teachers, batch, taps)
-                seen = learner.eval()(batch, taught, True)
+                seen = learner.eval()(batch, shown.see(batch, taps), True)
         except RedistillError as error:
             self._say(document, here, error)
             return
@@ -303,18 +302,6 @@ def _batch(task: Config) -> dict[str, Tensor]:
         return {"image": torch.zeros(EXAMPLES, *task["image_shape"], device=META)}
     # without a mask: transformers looks into one, and there is nothing in it
     return {"input_ids": torch.zeros(EXAMPLES, TOKENS, dtype=torch.long, device=META)}
-
-
-def _taught(teachers: dict[str, nn.Module], batch: dict[str, Tensor], taps: dict[str, list[str]]) -> dict[str, Any]:
-    from redistill.models.taps import tapped
-
-    seen = {}
-    for name, model in teachers.items():
-        own = [tap for tap in taps.get(name, []) if not tap.startswith("modules.")]
-        with tapped(model, own, "teacher") as captured:
-            load.logits_of(model, batch)
-        seen[name] = dict(captured)
-    return seen
 
 
 def _offered(term: Config, task: Config, seen: dict[str, dict[str, Tensor]], teacher: str) -> Config:

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from redistill.errors import RedistillError
+from redistill.models.initialise import he_normal
 
 
 def cifar_resnet(num_outputs: int, image_shape: tuple[int, int, int], *, depth: int) -> nn.Module:
@@ -37,10 +38,7 @@ class CifarResNet(nn.Module):
         self.layer3 = _layer(32, 64, blocks, stride=2)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(64, num_outputs)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.zeros_(self.fc.bias)
+        he_normal(self, self.fc)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1(x)))

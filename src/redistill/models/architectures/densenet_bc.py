@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from redistill.errors import RedistillError
+from redistill.models.initialise import he_normal
 
 
 def densenet_bc(
@@ -59,10 +60,7 @@ class DenseNetBC(nn.Module):
         self.bn = nn.BatchNorm2d(channels + added)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(channels + added, num_outputs)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.zeros_(self.fc.bias)
+        he_normal(self, self.fc)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.transition1(self.layer1(self.conv1(x)))
