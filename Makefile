@@ -5,7 +5,7 @@ CORES ?= all
 UPGRADE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lint fuzz kills lock clean
+.PHONY: help setup reproduce test lint fuzz kills bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,10 @@ fuzz: setup ## the long form of the fuzz test: 10,000 spoilt configurations
 
 kills: setup ## the long form of the resume tests: 50 SIGKILLs of every kind of run
 	REDISTILL_KILLS=50 .venv/bin/python -m pytest tests/test_engine.py -k kill --timeout 5400
+
+bench: setup ## measure speed beside the peers and write benchmarks/results/ (REDISTILL_SHARED_DATA=folder; an hour)
+	.venv/bin/python benchmarks/speed.py
+	.venv/bin/python benchmarks/dag.py
 
 lint: setup ## check style, types and rules
 	.venv/bin/ruff check

@@ -4,12 +4,12 @@ import sys
 from pathlib import Path
 
 from redistill.errors import RedistillError
-from redistill.jobs import begin, to_publish
-from redistill.plan import make_plan, write_specifications
+from redistill.jobs import begin, keep_warm, to_publish
+from redistill.plan import make_plan, pattern, write_specifications
 
 STUDY = config.get("study", "embedded")
 TRUST = " --trust-plugins" if config.get("trust_plugins") else ""
-MAKE = f"exec {sys.executable} -m redistill make{TRUST}"
+MAKE = f"exec {sys.executable} -m redistill.job make{TRUST}"
 
 try:
     PLAN = make_plan(Path(workflow.basedir), STUDY)
@@ -32,6 +32,11 @@ include: "workflow/rules/tables.smk"
 
 localrules:
     all,
+
+
+onstart:
+    if workflow.is_main_process and workflow.local_exec:
+        keep_warm(PLAN)
 
 
 rule all:

@@ -1,4 +1,4 @@
-"""Copy the tables of results/ into README.md, between their markers; `--check` only says whether they are the same."""
+"""Copy tables into README.md and docs/performance.md, between markers; `--check` only says whether they are there."""
 
 import re
 import sys
@@ -9,7 +9,7 @@ BLOCK = re.compile(r"(<!-- from (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def filled(readme: str, root: Path) -> str:
-    """The README with the content of each file that a marker names between its markers."""
+    """The page with the content of each file that a marker names between its markers."""
 
     def block(match: re.Match[str]) -> str:
         file = root / match[2]
@@ -21,13 +21,14 @@ def filled(readme: str, root: Path) -> str:
 
 
 def main() -> None:
-    readme = ROOT / "README.md"
-    before = readme.read_text(encoding="utf-8")
-    after = filled(before, ROOT)
-    if "--check" not in sys.argv[1:]:
-        readme.write_text(after, encoding="utf-8")
-    elif after != before:
-        sys.exit("README.md: a table is not what results/ has; run `.venv/bin/python benchmarks/readme.py`")
+    for name in ("README.md", "docs/performance.md"):
+        page = ROOT / name
+        before = page.read_text(encoding="utf-8")
+        after = filled(before, ROOT)
+        if "--check" not in sys.argv[1:]:
+            page.write_text(after, encoding="utf-8")
+        elif after != before:
+            sys.exit(f"{name}: a table is not what its file has; run `.venv/bin/python benchmarks/readme.py`")
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def test_run_with_a_changed_value_trains_that_and_leaves_the_study_alone(nano: N
     assert "nano/image-kd · nano-digits · seed 0" in planned
     assert "nano/image-teacher · nano-digits · seed 0" not in planned
     assert re.search(
-        r"about \d+ s of one process and [0-9,]+ MB, for \d+ of the \d+", nano.redistill("plan", "nano").stdout
+        r"about \d+ (s|min) of one process and [0-9,]+ MB, for \d+ of the \d+", nano.redistill("plan", "nano").stdout
     )
 
 

@@ -442,7 +442,7 @@ RUNTIME = {"portable": False, "device": "cpu"}
 def test_a_random_start_takes_the_shape_alone(tmp_path: Path) -> None:
     student = {"architecture": {"method": "cnn", "settings": {"channels": [2, 2]}}, "start": None}
     model = load.build(student, IMAGES, RUNTIME, None, seed=0)
-    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    load.save(model, {}, tmp_path)
     for random_start in (True, False):
         start = {"layers": None, "random": random_start, "fresh": []}
         other = load.build(student | {"start": start}, IMAGES, RUNTIME, tmp_path, seed=1)

@@ -2,8 +2,10 @@
 
 import inspect
 import json
+import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from redistill import plan as planner
 from redistill import registry
-from redistill.plan import Plan
+from redistill.config import compose
+from redistill.plan import KINDS, Plan, pattern
 from redistill.provenance import keys
 
 SOURCES = Path(registry.__file__).parents[1]
@@ -175,6 +179,56 @@ def test_missing_leaves_out_what_only_finished_things_need(project):
     assert cell not in plan.missing()
     assert plan.missing([cell.key]) == []
     assert plan.upstream([cell.key])[-1] == cell
+
+
+SEEDS = ("seeds: [0, 1, 2]\n", "seeds: [0, 1, 2, 3, 4]\n")  # of the two tables of the embedded study
+
+
+@pytest.fixture
+def large(project):
+    """Plans of the embedded study with more and more seeds."""
+
+    def plans(counts: Iterable[int]) -> Iterator[Plan]:
+        written = project.file("studies/embedded.yaml").read_text(encoding="utf-8")
+        for count in counts:
+            text = written
+            for few in SEEDS:
+                text = text.replace(few, f"seeds: {list(range(count))}\n")
+            project.file("studies/embedded.yaml").write_text(text, encoding="utf-8")
+            yield project.plan()
+
+    return plans
+
+
+def test_what_is_alike_for_all_seeds_is_worked_out_once_and_each_key_is_computed_once(large, monkeypatch):
+    calls: Counter[str] = Counter()
+
+    def count(module: Any, name: str) -> None:
+        function = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given: (calls.update([name]), function(*given))[1])
+
+    count(compose, "validate")
+    for name in ("_resolved", "fingerprint", "key_of"):
+        count(planner, name)
+    found = []
+    for plan in large((10, 60)):
+        assert calls.pop("key_of") == len(plan.nodes)
+        found.append(dict(calls))
+        calls.clear()
+    assert len(plan.nodes) > 1000
+    assert found[0] == found[1]
+
+
+def test_patterns_tell_kinds_apart_and_do_not_grow_with_the_number_of_students(large):
+    lengths = []
+    for plan in large((10, 100)):
+        patterns = {kind: pattern(plan, kind) for kind in KINDS}
+        for kind, said in patterns.items():
+            area = [node for node in plan.nodes.values() if node.area == KINDS[kind][0]]
+            matched = [node for node in area if re.fullmatch(said, node.key)]
+            assert matched == [node for node in area if node.kind == kind]
+        lengths.append(sum(map(len, patterns.values())))
+    assert lengths[1] < 3 * lengths[0]
 
 
 LIGHT = """

@@ -51,10 +51,11 @@ def test_every_planned_run_was_trained_and_every_table_published(finished: Nano)
         record = json.loads((finished.root / "store" / "records" / f"{key}.json").read_text())
         assert record["core_seconds"] > 0
     assert "no run" not in (results / "text.md").read_text()
+    assert list((finished.root / "store" / "work" / "forge").iterdir()) == []  # there was one, and it is gone
 
 
 def test_snakemake_has_nothing_to_do_afterwards_even_without_its_own_metadata(nano: Nano) -> None:
-    subprocess.run(["rm", "-rf", ".snakemake"], cwd=nano.root, check=True)
+    subprocess.run(["rm", "-rf", ".snakemake", "store/work"], cwd=nano.root, check=True)
     for file in (nano.root / "store").rglob("*"):
         if file.is_file():
             moment = time.time() - random.Random(file.name).randrange(10_000)
@@ -62,6 +63,17 @@ def test_snakemake_has_nothing_to_do_afterwards_even_without_its_own_metadata(na
     done = nano.snakemake("--cores", "1", "-n")
     assert done.returncode == 0
     assert "Nothing to be done" in done.stdout + done.stderr
+    assert not (nano.root / "store" / "work" / "checked").exists(), "models were checked, and none is to be trained"
+
+
+def test_a_dry_run_and_one_that_has_nothing_to_do_start_no_forge(nano: Nano) -> None:
+    forge = nano.root / "store" / "work" / "forge"
+    forge.rmdir()
+    assert nano.snakemake("--cores", "1").returncode == 0
+    nano.edit("configs/experiments/nano/image-kd.yaml", "temperature: 4.0", "temperature: 2.0")
+    done = nano.snakemake("--cores", "1", "-n")
+    assert "train_student" in done.stdout + done.stderr
+    assert not forge.exists()
 
 
 def test_a_changed_temperature_reaches_its_own_runs_only_and_changing_it_back_trains_nothing(
@@ -135,6 +147,7 @@ def _killed_midway(nano: Nano) -> list[str]:
         while time.monotonic() < deadline and not _working(nano):
             time.sleep(0.2)
         assert _working(nano), "no run was started within two minutes"
+        assert sum("redistill.forge" in command for command in _jobs(nano)) >= 2, "it is no fork of a forge"
         running.send_signal(signal.SIGKILL)
         running.wait(timeout=30)
     deadline = time.monotonic() + 20
@@ -156,7 +169,7 @@ def _jobs(nano: Nano) -> list[str]:
             where = (process / "cwd").readlink()
         except OSError:
             continue
-        if "redistill make" in command and where == nano.root:
+        if where == nano.root and any(f"redistill{what}" in command for what in (" make", ".job", ".forge")):
             found.append(command)
     return found
 

@@ -1,9 +1,7 @@
 """`redistill ...`: thin, one function a command. What is imported is imported when its command runs."""
 
-import ctypes
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -224,6 +222,57 @@ def trace(experiment: Annotated[str, typer.Argument(help="Name of the experiment
 
 
 @app.command()
+def profile(run: Annotated[str, typer.Argument(help="Experiment, or the key of a run that was planned or made")],
+            task: TaskOption = None, seed: Annotated[int, typer.Option("--seed", help="Seed")] = 0,
+            steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of each stage that are timed")] = 30,
+            changes: SetOption = None, study: StudyOption = DEFAULT_STUDY,
+            to_json: Annotated[Path | None, typer.Option("--json", help="File to write the numbers to")] = None,
+            to_trace: Annotated[Path | None, typer.Option("--trace", help="File for Chrome's trace viewer")] = None,
+            trust_plugins: TrustOption = False) -> None:  # fmt: skip
+    """Train some steps of a run beside the store and print where its time goes: start, every part of a step, end."""
+    from redistill.performance import profile as of
+
+    if of.is_key(run):
+        node, inputs = of.by_key(_root(), run)
+    else:
+        node, inputs = _with_inputs(_experiment_plan(run, study, task, [seed], changes))
+    of.show(of.profile(node, inputs, steps, to_trace), to_json)
+
+
+def _with_inputs(plan: Plan) -> tuple[Node, dict[str, Path]]:
+    """The first run of a plan, and the folders of its inputs, which are made where they are missing."""
+    from redistill.jobs import make_all
+    from redistill.performance.profile import refuse_without_steps
+
+    node = plan.nodes[plan.runs[0].key]
+    refuse_without_steps(node)
+    make_all(plan, list(node.inputs.values()))
+    return node, {role: plan.nodes[key].folder(plan.root) for role, key in node.inputs.items()}
+
+
+@app.command()
+def times(study: StudyArgument = DEFAULT_STUDY,
+          picture: Annotated[Path | None, typer.Option("--output", "-o", help="SVG file to draw them in")] = None,
+          ) -> None:  # fmt: skip
+    """Print where the time of what a study has made went, from its records; and draw it, one bar a thing."""
+    from redistill.performance.times import show as show_times
+
+    show_times(_plan(study), picture)
+
+
+@app.command()
+def tune(study: StudyArgument = DEFAULT_STUDY,
+         seconds: Annotated[float, typer.Option("--seconds", min=0, help="Of each measurement, start excluded")] = 2.0,
+         minutes: Annotated[float, typer.Option("--minutes", min=0, help="After which nothing more is begun")] = 2.0,
+         to_json: Annotated[Path | None, typer.Option("--json", help="File to write the numbers to")] = None,
+         trust_plugins: TrustOption = False) -> None:  # fmt: skip
+    """Measure steps with other threads, processes and precision on this machine; propose an edit, change nothing."""
+    from redistill.performance.tune import show as show_tuned
+
+    show_tuned(_plan(study), seconds, minutes, to_json)
+
+
+@app.command()
 def import_torchdistill(
     files: Annotated[list[Path], typer.Argument(help="YAML files of torchdistill 1.x")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to")],
@@ -266,10 +315,10 @@ def table(name: Annotated[str, typer.Argument(help="Name of the table")], study:
 @app.command()
 def make(key: Annotated[str, typer.Argument(help="Key of something that was planned")],
          trust_plugins: TrustOption = False) -> None:  # fmt: skip
-    """Make one planned thing from inputs that are there; what Snakemake's jobs call. Dies with its parent."""
+    """Make one planned thing from inputs that are there; what Snakemake's jobs do. Dies with its parent."""
     from redistill.jobs import make as make_one
 
-    _die_with_parent()
+    interruption.die_with_parent()
     interruption.listen()
     make_one(_root(), key)
 
@@ -320,14 +369,3 @@ def pull() -> None:
 
     brought = pull_store(_root())
     print(f"{brought} things pulled and verified")
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent dies, so that a killed Snakemake leaves no job behind."""
-    if not sys.platform.startswith("linux"):
-        return
-    parent = os.getppid()
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    if os.getppid() != parent or parent == 1:
-        sys.exit("redistill: the process that started this job is gone")

@@ -5,12 +5,14 @@ torch's own AVX2 kernels give the same bytes on Intel's and AMD's processors. MK
 COMPATIBLE, small products and `exp` differ between the two.
 """
 
+import ctypes
 import hashlib
 import os
 import sys
 from typing import Any
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, LARGEST_BLOCK = -1, -3, 2**30  # the first two as in malloc.h
 PORTABLE = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
@@ -43,6 +45,18 @@ def pin(runtime: dict[str, Any]) -> None:
 
 def is_pinned(runtime: dict[str, Any]) -> bool:
     return all(os.environ.get(name) == value for name, value in variables(runtime).items())
+
+
+def keep_freed_memory() -> None:
+    """Ask the C library to keep what is freed for the next step, rather than to give it back and fault it in again.
+
+    A training step frees and takes the same large blocks each time; a fresh page costs more than the numbers on it.
+    Libraries other than glibc have no such switch and are left as they are.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_MMAP_THRESHOLD, LARGEST_BLOCK)
+        libc.mallopt(M_TRIM_THRESHOLD, LARGEST_BLOCK)
 
 
 def derived_seed(seed: int, purpose: str) -> int:

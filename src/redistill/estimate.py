@@ -1,23 +1,37 @@
-"""What a plan will cost, from the records of what was made before: time of one process, and disk."""
+"""What a plan will cost, from what was made here before: time of one process, wall time on these cores, and disk."""
 
-import json
+import heapq
+import os
+from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path
-from statistics import median
-from typing import Any
 
+from redistill.performance import cost, times
+from redistill.performance.units import seconds_of
 from redistill.plan import Node, Plan
-from redistill.provenance import record
+
+LEAST_WIDE = 1.05  # a range is never narrower than this factor
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Sums over the things of which something is known, and how many those are."""
+    """Sums over the things of which something is known, and how many those are.
+
+    `seconds`, `wall` and `chain` are as it was before, with whatever else the machine did; `quiet_seconds` and
+    `quiet_wall` count the work of the processor alone. `low` and `high` are the factors between which such sums were,
+    if things err all alike.
+    """
 
     seconds: float
     size: int
     known: int
     asked: int
+    quiet_seconds: float = 0.0
+    low: float = 1.0
+    high: float = 1.0
+    wall: float = 0.0
+    quiet_wall: float = 0.0
+    chain: float = 0.0
+    cores: int = 1
 
     def __str__(self) -> str:
         if not self.known:
@@ -27,44 +41,98 @@ class Estimate:
             if self.known == self.asked
             else f", for {self.known} of the {self.asked}; of the others nothing is known"
         )
+        between = f"{seconds_of(self.wall * self.low)} to {seconds_of(self.wall * self.high)}"
+        cores = "1 core" if self.cores == 1 else f"{self.cores} cores"
         return (
-            f"about {_time(self.seconds)} of one process and {self.size / 1e6:,.0f} MB{more} (from earlier runs here)"
+            f"about {seconds_of(self.seconds)} of one process and {self.size / 1e6:,.0f} MB{more} (from earlier runs "
+            f"here)\nabout {seconds_of(self.wall)} on this machine's {cores}, {between} by how far earlier estimates "
+            f"were off; the longest chain takes {seconds_of(self.chain)}\nif nothing else runs: "
+            f"{seconds_of(self.quiet_seconds)} of one process, {seconds_of(self.quiet_wall)} on {cores}"
         )
 
 
-def _time(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def estimate(plan: Plan, nodes: list[Node]) -> Estimate:
-    """Each thing costs what it did before: the same thing, else the same recipe on other data, else its kind."""
-    costs: dict[str, list[tuple[float, int]]] = {}
-    for file in (plan.root / "store" / "records").glob("*.json"):
-        try:
-            noted = record.read(file)
-            cost = float(noted["seconds"]), _size(plan.root, file.stem)
-        except (OSError, ValueError, KeyError):
-            continue
-        for name in _names(noted["key_parts"]["kind"], noted["what"]):
-            costs.setdefault(name, []).append(cost)
-    found = [next((costs[n] for n in _names(node.parts["kind"], node.title) if n in costs), None) for node in nodes]
-    known = [cost for cost in found if cost is not None]
+    """Each thing costs what the model of `redistill.performance.cost` says; jobs are laid on the cores in turn."""
+    cores = len(os.sched_getaffinity(0))
+    made, planned = cost.read_here(plan.root), list(plan.nodes.values())
+    model = cost.fitted(plan.root, made, planned)
+    known = {node.key: guess for node in nodes if (guess := model.guess(node.key, node.parts["kind"], node.title))}
+    if not known:
+        return Estimate(0.0, 0, 0, len(nodes))
+    quiet = _quiet(cost.fitted(plan.root, made, planned, "core_seconds"), nodes, known)
+    total = sum(guess.seconds for guess in known.values())
+    between = times.between(times.in_lanes(_bars(made)))
+    takes = {key: guess.seconds + between for key, guess in known.items()}
     return Estimate(
-        sum(median(seconds for seconds, _ in cost) for cost in known),
-        round(sum(median(size for _, size in cost) for cost in known)), len(known), len(nodes),
+        seconds=total, size=sum(guess.size for guess in known.values()), known=len(known), asked=len(nodes),
+        quiet_seconds=sum(quiet.values()), cores=cores,
+        low=min(sum(guess.seconds * guess.low for guess in known.values()) / total, 1 / LEAST_WIDE),
+        high=max(sum(guess.seconds * guess.high for guess in known.values()) / total, LEAST_WIDE),
+        wall=wall(nodes, takes, cores), quiet_wall=wall(nodes, {k: s + between for k, s in quiet.items()}, cores),
+        chain=wall(nodes, takes, sum(map(cores_of, nodes))),
     )  # fmt: skip
 
 
-def _names(kind: str, title: str) -> list[str]:
-    """From the narrowest to the widest: without the seed, the recipe alone, the kind alone."""
-    parts = [part for part in title.split(" · ") if not part.startswith("seed ")]
-    return [" · ".join((kind, *parts)), f"{kind} · {parts[0].partition('@')[0]}", kind]
+def _quiet(model: cost.Model, nodes: list[Node], known: dict[str, cost.Guess]) -> dict[str, float]:
+    """Seconds by key that the processor works, on as many cores as each job has; at most what the clock says."""
+    found = {}
+    for node in nodes:
+        work = model.guess(node.key, node.parts["kind"], node.title)
+        if node.key in known and work is not None:
+            found[node.key] = min(work.seconds / cores_of(node), known[node.key].seconds)
+    return found
 
 
-def _size(root: Path, key: str) -> int:
-    for manifest in (root / "store").glob(f"*/{key}/manifest.json"):
-        value: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
-        return sum(entry["size"] for entry in value["files"].values())
-    return 0
+def _bars(made: list[cost.Made]) -> list[times.Bar]:
+    return [times.Bar("", m.title, m.begin, m.begin + m.seconds, m.core_seconds, m.peak_mib) for m in made]
+
+
+def cores_of(node: Node) -> int:
+    """Cores that a job is given, as the rules say."""
+    runtime = node.config.get("runtime")
+    heavy = runtime is not None and node.kind in ("teacher", "student", "outputs")
+    return runtime["threads"] * runtime["processes"] if runtime is not None and heavy else 1
+
+
+def wall(nodes: list[Node], takes: dict[str, float], cores: int) -> float:
+    """Seconds from the begin to the end of all, when each waits for its inputs and for free cores, and what has most
+    to come after it goes first.
+
+    Args:
+        nodes: what is to be made, inputs first.
+        takes: seconds by key; what is not in it takes none.
+    """
+    after: dict[str, list[Node]] = defaultdict(list)
+    place = {node.key: i for i, node in enumerate(nodes)}
+    waits_for: dict[str, int] = {}
+    for node in nodes:
+        mine = {key for key in node.inputs.values() if key in place}
+        waits_for[node.key] = len(mine)
+        for key in mine:
+            after[key].append(node)
+    to_come: dict[str, float] = {}
+    for node in reversed(nodes):
+        to_come[node.key] = takes.get(node.key, 0.0) + max((to_come[n.key] for n in after[node.key]), default=0.0)
+    ready = [(-to_come[node.key], i, node) for i, node in enumerate(nodes) if not waits_for[node.key]]
+    heapq.heapify(ready)
+    running: list[tuple[float, int, Node]] = []
+    now, free = 0.0, cores
+    while ready or running:
+        later = []
+        while ready:
+            job = heapq.heappop(ready)
+            wanted = min(cores_of(job[2]), cores)
+            if wanted > free:
+                later.append(job)
+                continue
+            free -= wanted
+            heapq.heappush(running, (now + takes.get(job[2].key, 0.0), job[1], job[2]))
+        for job in later:
+            heapq.heappush(ready, job)
+        now, _, done = heapq.heappop(running)
+        free += min(cores_of(done), cores)
+        for node in after[done.key]:
+            waits_for[node.key] -= 1
+            if not waits_for[node.key]:
+                heapq.heappush(ready, (-to_come[node.key], place[node.key], node))
+    return now

@@ -1,6 +1,11 @@
-"""SIGTERM, as a cluster sends it before it takes a machine away: save what can go on, and leave with 75."""
+"""SIGTERM, as a cluster sends it before it takes a machine away: save what can go on, and leave with 75.
 
+And the end of the process that asked for the job: end too.
+"""
+
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -8,6 +13,7 @@ from types import FrameType
 from redistill.errors import RedistillError
 
 EXIT = 75  # EX_TEMPFAIL of sysexits.h: the same command can be tried again
+ASKED = "asked to stop (SIGTERM); the same command goes on"
 
 _state = {"asked": False, "deferred": False}
 
@@ -24,7 +30,7 @@ def listen() -> None:
 def _on_signal(_number: int, _frame: FrameType | None) -> None:
     _state["asked"] = True
     if not _state["deferred"]:
-        raise Interrupted("asked to stop (SIGTERM); the same command goes on")
+        raise Interrupted(ASKED)
 
 
 def asked() -> bool:
@@ -39,3 +45,19 @@ def deferred() -> Iterator[None]:
         yield
     finally:
         _state["deferred"] = False
+
+
+def die_with_parent(parent: int | None = None) -> None:
+    """Ask the kernel to kill this process when its parent dies, so that a killed Snakemake leaves no job behind.
+
+    Ends this process if its parent is not, or no longer, the one that is given.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    import ctypes
+
+    parent = parent or os.getppid()
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if os.getppid() != parent or parent == 1:
+        sys.exit("redistill: the process that started this job is gone")

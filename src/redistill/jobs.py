@@ -1,5 +1,6 @@
 """Make one thing of a plan: verify its inputs, run its stage in a work folder, put the result into the store."""
 
+import atexit
 import importlib
 import os
 import shutil
@@ -9,12 +10,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from redistill import environment, failures, interruption
+from redistill import environment, failures, forge, interruption
 from redistill.errors import RedistillError
+from redistill.job import PORTABLE
 from redistill.plan import Node, Plan, Specification, models_checked, read_specification, write_specifications
 from redistill.provenance import record, store
 from redistill.tables.publish import differences
@@ -34,7 +36,6 @@ STAGES = {
     "table": "redistill.tables.make:make_table",
     "study": "redistill.tables.publish:gather",
 }
-PORTABLE = {"threads": 1, "portable": True, "device": "cpu", "processes": 1}
 
 
 def make(root: Path, key: str) -> Path:
@@ -128,19 +129,31 @@ def _other_processes(root: Path, node: Node) -> Iterator[None]:
 
 
 def begin(plan: Plan) -> None:
-    """What a new command of Snakemake does once: check the models, in a process that may import torch, and forget
-    what failed before.
+    """What a new command of Snakemake does once: check the models, if any is to be trained, in a process that may
+    import torch, and forget what failed before.
 
     Raises:
         RedistillError: the models are wrong.
     """
-    if not models_checked(plan):
+    missing = plan.missing()
+    if any(node.kind in ("teacher", "student") for node in missing) and not models_checked(plan):
         done = subprocess.run(
             [sys.executable, "-m", "redistill", "check", plan.checked.name], cwd=plan.root, stdout=sys.stderr
         )
         if done.returncode:
             raise RedistillError(f"the study `{plan.checked.name}` was refused; see above")
-    failures.forget(plan.root, [node.key for node in plan.missing()])
+    failures.forget(plan.root, [node.key for node in missing])
+
+
+def keep_warm(plan: Plan) -> None:
+    """Let this process' jobs find a forge for what is missing, until it ends."""
+    until_the_end = ExitStack()
+    until_the_end.enter_context(_warm(plan.root, plan.missing()))
+    atexit.register(until_the_end.close)
+
+
+def _warm(root: Path, nodes: list[Node]) -> AbstractContextManager[None]:
+    return forge.lit(root, [(node.kind, node.config) for node in nodes])
 
 
 def make_all(plan: Plan, keys: list[str]) -> None:
@@ -148,19 +161,20 @@ def make_all(plan: Plan, keys: list[str]) -> None:
     write_specifications(plan, keys)
     missing = plan.missing(keys)
     failures.forget(plan.root, [node.key for node in missing])
-    for node in missing:
-        print(f"{node.kind}: {node.title} ({node.key})", flush=True)
-        # a process each: a runtime is pinned before numpy and torch are imported, and only then
-        status = _ran(plan.root, node.key)
-        if status == interruption.EXIT:
-            raise interruption.Interrupted(f"{node.title}: stopped; the same command goes on")
-        if status:
-            raise RedistillError(f"{node.title}: could not be made; see above")
+    with _warm(plan.root, missing):
+        for node in missing:
+            print(f"{node.kind}: {node.title} ({node.key})", flush=True)
+            # a process each: a runtime is pinned before numpy and torch are imported, and only then
+            status = _ran(plan.root, node.key)
+            if status == interruption.EXIT:
+                raise interruption.Interrupted(f"{node.title}: stopped; the same command goes on")
+            if status:
+                raise RedistillError(f"{node.title}: could not be made; see above")
 
 
 def _ran(root: Path, key: str) -> int:
     """The exit status of a job. SIGTERM is passed on to it, so that it can save what it has done."""
-    with subprocess.Popen([sys.executable, "-m", "redistill", "make", key], cwd=root) as job:
+    with subprocess.Popen([sys.executable, "-m", "redistill.job", "make", key], cwd=root) as job:
         before = signal.signal(signal.SIGTERM, lambda *_: job.terminate())
         try:
             return job.wait()

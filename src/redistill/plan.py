@@ -15,7 +15,7 @@ from redistill.config import schema
 from redistill.config.check import Checked, Row, check
 from redistill.errors import RedistillError
 from redistill.provenance import store
-from redistill.provenance.keys import fingerprint, key_of, versions
+from redistill.provenance.keys import canonical, fingerprint, key_of, versions
 
 # kind of node -> (area of the store, entry module, packages that its numbers depend on)
 _NUMERIC = ("numpy", "pyarrow", "torch", "safetensors", "accelerate")
@@ -167,6 +167,17 @@ def _code(module: str, components: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {**{m: digest[:16] for m, digest in fingerprint(modules).items()}, **plugins}
 
 
+@dataclass(frozen=True)
+class _Runs:
+    """What the runs of a recipe on a task have in common: all but the seed."""
+
+    kind: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    components: tuple[tuple[str, str], ...]
+    packages: tuple[str, ...]
+
+
 class _Planner:
     """Adds nodes in the order of their making; asking for the same thing twice gives the same node."""
 
@@ -176,6 +187,8 @@ class _Planner:
         self.runs: list[Run] = []
         self.runtime = checked.study.runtime.model_dump()
         self._named: dict[tuple[str, ...], Node] = {}
+        self._runs_of: dict[tuple[str, str], _Runs] = {}
+        self._codes: dict[tuple[str, tuple[tuple[str, str], ...]], dict[str, str]] = {}
         self.run_of: dict[tuple[str, str, int], Node] = {}
         self._teachers = {
             t.experiment for r in checked.recipes.values() for t in r.experiment.all_teachers.values() if t.experiment
@@ -186,11 +199,14 @@ class _Planner:
         components: Iterable[tuple[str, str]] = (), packages: tuple[str, ...] = (),
     ) -> Node:  # fmt: skip
         _, module, needed = KINDS[kind]
+        stage = (module, tuple(components))
+        if stage not in self._codes:
+            self._codes[stage] = _code(*stage)
         parts = {
             "kind": "run" if kind in ("teacher", "student") else kind,
             "config": config,
             "inputs": inputs,
-            "code": _code(module, components),
+            "code": self._codes[stage],
             "packages": versions(tuple(sorted({*needed, *packages}))),
         }
         node = Node(kind, title, parts)
@@ -244,20 +260,23 @@ class _Planner:
         """The run of a recipe on a task with a seed, and all that it needs."""
         name = (recipe, task_name, seed)
         if name not in self.run_of:
-            self.run_of[name] = self._new_run(*name)
+            if name[:2] not in self._runs_of:
+                self._runs_of[name[:2]] = self._without_seed(recipe, task_name)
+            known = self._runs_of[name[:2]]
+            title, config = f"{recipe} · {task_name} · seed {seed}", {**known.config, "seed": seed}
+            self.run_of[name] = self._add(known.kind, title, config, known.inputs, known.components, known.packages)
         return self.run_of[name]
 
-    def _new_run(self, recipe: str, task_name: str, seed: int) -> Node:
+    def _without_seed(self, recipe: str, task_name: str) -> _Runs:
         experiment, task = self.checked.experiment(recipe, task_name), self.checked.tasks[task_name]
-        title = f"{recipe} · {task_name} · seed {seed}"
         what = {"type": task.type, "input": task.input, "labels": task.labels, "image_shape": task.image_shape}
-        common = {"task": what, "seed": seed, "runtime": self.runtime}
+        common = {"task": what, "runtime": self.runtime}
         inputs = {"dataset": self.dataset(task_name).key}
         if experiment.baseline is not None:
-            config = {**common, "baseline": _resolved(experiment.baseline)}
-            return self._add("baseline", title, config, inputs, [("baseline", experiment.baseline.method)])
+            fitted = {**common, "baseline": _resolved(experiment.baseline)}
+            return _Runs("baseline", fitted, inputs, (("baseline", experiment.baseline.method),), ())
         assert experiment.student is not None
-        config = {
+        config: dict[str, Any] = {
             **common,
             "student": self._student(experiment.student),
             "modules": {name: _resolved(module) for name, module in experiment.modules.items()},
@@ -275,8 +294,8 @@ class _Planner:
             inputs["tokens"] = self.tokens(task_name, tokenizer, experiment.student.max_length).key
             inputs["tokenizer"] = self.source(tokenizer).key
         inputs |= self._teaching(experiment, task_name)
-        role = "teacher" if recipe in self._teachers else "student"
-        return self._add(role, title, config, inputs, _components(config), self._packages(config))
+        kind = "teacher" if recipe in self._teachers else "student"
+        return _Runs(kind, config, inputs, tuple(_components(config)), self._packages(config))
 
     @staticmethod
     def _packages(config: dict[str, Any]) -> tuple[str, ...]:
@@ -355,6 +374,9 @@ class _Planner:
         return inputs
 
     def _outputs(self, teacher: Node, split: str) -> Node:
+        return self._once(("outputs", teacher.key, split), lambda: self._new_outputs(teacher, split))
+
+    def _new_outputs(self, teacher: Node, split: str) -> Node:
         inputs = {"teacher": teacher.key}
         inputs |= {role: key for role, key in teacher.inputs.items() if role in ("dataset", "tokens")}
         task = teacher.config["task"]
@@ -421,6 +443,34 @@ class _Planner:
         }  # fmt: skip
 
 
+# --- what Snakemake is told -------------------------------------------------------------------------------------------
+
+
+def pattern(plan: Plan, kind: str) -> str:
+    """A regular expression for the keys of a kind, among those of all planned things in the same area of the store.
+
+    Snakemake reads it several times for each job, so it says no more than it must: how keys begin, up to where they
+    differ from those of other kinds. Its length depends on how many things are of the rarer kinds, not on all.
+    """
+    near = [node for node in plan.nodes.values() if node.area == KINDS[kind][0]]
+    mine = [node.key for node in near if node.kind == kind]
+    return _beginnings(mine, [node.key for node in near if node.kind != kind]) + "[0-9a-f]*"
+
+
+def _beginnings(mine: list[str], others: list[str]) -> str:
+    """What every key of `mine` begins with, and none of `others`."""
+    if not mine or not others:
+        return "" if mine else "(?!)"
+    following: dict[str, tuple[list[str], list[str]]] = {}
+    for i, keys in enumerate((mine, others)):
+        for key in keys:
+            following.setdefault(key[0], ([], []))[i].append(key[1:])
+    own = "".join(sorted(digit for digit, (_, theirs) in following.items() if not theirs))
+    found = [f"[{own}]"] if own else []
+    found += [digit + _beginnings(*both) for digit, both in sorted(following.items()) if all(both)]
+    return f"(?:{'|'.join(found)})"
+
+
 # --- what was checked ---------------------------------------------------------------------------------------------
 
 
@@ -458,9 +508,9 @@ def write_specifications(plan: Plan, keys: Iterable[str] | None = None) -> None:
             "plugins": plugins, "checkpoints": plan.checked.study.checkpoints.model_dump(),
         }  # fmt: skip
         file = specification(plan.root, node.key)
-        text = store.pretty(value)
+        text = canonical(value)
         if not file.is_file() or file.read_text(encoding="utf-8") != text:
-            store.write_atomically(file, text)
+            store.write_atomically(file, text, sync=False)  # what a power cut spoils, the next command writes again
 
 
 def _code_now(planned: dict[str, str]) -> dict[str, str]:

@@ -5,13 +5,9 @@ rule fetch_data:
     input:
         inputs,
     output:
-        "store/data/{key}/done.json",
+        f"store/data/{{key,{keys('data')}}}/done.json",
     log:
         "store/work/logs/{key}.log",
-    benchmark:
-        "store/work/benchmarks/{key}.tsv"
-    wildcard_constraints:
-        key=keys("data"),
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -31,13 +27,9 @@ rule prepare:
     input:
         inputs,
     output:
-        "store/data/{key}/done.json",
+        f"store/data/{{key,{keys('dataset')}}}/done.json",
     log:
         "store/work/logs/{key}.log",
-    benchmark:
-        "store/work/benchmarks/{key}.tsv"
-    wildcard_constraints:
-        key=keys("dataset"),
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -57,13 +49,9 @@ rule tokenise:
     input:
         inputs,
     output:
-        "store/data/{key}/done.json",
+        f"store/data/{{key,{keys('tokens')}}}/done.json",
     log:
         "store/work/logs/{key}.log",
-    benchmark:
-        "store/work/benchmarks/{key}.tsv"
-    wildcard_constraints:
-        key=keys("tokens"),
     conda:
         "../../envs/environment.yaml"
     threads: 1

@@ -5,13 +5,9 @@ rule evaluate:
     input:
         inputs,
     output:
-        "store/results/{key}/done.json",
+        f"store/results/{{key,{keys('cell')}}}/done.json",
     log:
         "store/work/logs/{key}.log",
-    benchmark:
-        "store/work/benchmarks/{key}.tsv"
-    wildcard_constraints:
-        key=keys("cell"),
     conda:
         "../../envs/environment.yaml"
     threads: 1

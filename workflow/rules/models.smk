@@ -5,13 +5,9 @@ rule fetch_model:
     input:
         inputs,
     output:
-        "store/models/{key}/done.json",
+        f"store/models/{{key,{keys('model')}}}/done.json",
     log:
         "store/work/logs/{key}.log",
-    benchmark:
-        "store/work/benchmarks/{key}.tsv"
-    wildcard_constraints:
-        key=keys("model"),
     conda:
         "../../envs/environment.yaml"
     threads: 1

@@ -3,13 +3,12 @@
 
 def done(node):
     """The file that says that a thing is there: all that Snakemake is told of it."""
-    return str(node.folder(Path()) / "done.json")
+    return f"store/{node.area}/{node.key}/done.json"
 
 
-def keys(*kinds):
-    """Pattern of the keys of some kinds of things; each rule makes its own."""
-    found = [node.key for node in PLAN.nodes.values() if node.kind in kinds]
-    return "|".join(found) or "none"
+def keys(kind):
+    """Pattern of the keys of a kind of things; each rule makes its own."""
+    return pattern(PLAN, kind)
 
 
 def inputs(wildcards):

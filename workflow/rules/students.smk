@@ -5,13 +5,9 @@ rule train_student:
     input:
         inputs,
     output:
-        "store/runs/{key}/done.json",
+        f"store/runs/{{key,{keys('student')}}}/done.json",
     log:
         "store/work/logs/{key}.log",
-    benchmark:
-        "store/work/benchmarks/{key}.tsv"
-    wildcard_constraints:
-        key=keys("student"),
     conda:
         "../../envs/environment.yaml"
     threads: PLAN.checked.study.runtime.threads * PLAN.checked.study.runtime.processes
@@ -31,13 +27,9 @@ rule fit_baseline:
     input:
         inputs,
     output:
-        "store/runs/{key}/done.json",
+        f"store/runs/{{key,{keys('baseline')}}}/done.json",
     log:
         "store/work/logs/{key}.log",
-    benchmark:
-        "store/work/benchmarks/{key}.tsv"
-    wildcard_constraints:
-        key=keys("baseline"),
     conda:
         "../../envs/environment.yaml"
     threads: 1

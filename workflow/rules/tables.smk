@@ -5,13 +5,9 @@ rule make_table:
     input:
         inputs,
     output:
-        "store/results/{key}/done.json",
+        f"store/results/{{key,{keys('table')}}}/done.json",
     log:
         "store/work/logs/{key}.log",
-    benchmark:
-        "store/work/benchmarks/{key}.tsv"
-    wildcard_constraints:
-        key=keys("table"),
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -31,13 +27,9 @@ rule publish:
     input:
         inputs,
     output:
-        "store/results/{key}/done.json",
+        f"store/results/{{key,{keys('study')}}}/done.json",
     log:
         "store/work/logs/{key}.log",
-    benchmark:
-        "store/work/benchmarks/{key}.tsv"
-    wildcard_constraints:
-        key=keys("study"),
     conda:
         "../../envs/environment.yaml"
     threads: 1

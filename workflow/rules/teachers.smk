@@ -5,13 +5,9 @@ rule train_teacher:
     input:
         inputs,
     output:
-        "store/runs/{key}/done.json",
+        f"store/runs/{{key,{keys('teacher')}}}/done.json",
     log:
         "store/work/logs/{key}.log",
-    benchmark:
-        "store/work/benchmarks/{key}.tsv"
-    wildcard_constraints:
-        key=keys("teacher"),
     conda:
         "../../envs/environment.yaml"
     threads: PLAN.checked.study.runtime.threads * PLAN.checked.study.runtime.processes
@@ -31,13 +27,9 @@ rule store_outputs:
     input:
         inputs,
     output:
-        "store/outputs/{key}/done.json",
+        f"store/outputs/{{key,{keys('outputs')}}}/done.json",
     log:
         "store/work/logs/{key}.log",
-    benchmark:
-        "store/work/benchmarks/{key}.tsv"
-    wildcard_constraints:
-        key=keys("outputs"),
     conda:
         "../../envs/environment.yaml"
     threads: PLAN.checked.study.runtime.threads * PLAN.checked.study.runtime.processes

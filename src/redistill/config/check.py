@@ -124,6 +124,7 @@ class _Checker:
         self.broken: set[str] = set()  # sources that are wrong themselves; said once
         self.outside: set[tuple[str, str]] = set()  # plugins that are wrong themselves
         self.documents: dict[tuple[str, str], Document] = {}
+        self.everywhere: dict[tuple[str, bool], Recipe] = {}  # by name: recipes for tasks that they say nothing of
         self.refused: set[tuple[str, str]] = set()  # recipes that are wrong themselves; said once
         self.alike: dict[tuple[str, str], set[str]] = {}  # paths that rows of an experiment set, by their last step
         self.runs = 0  # that the rows ask for
@@ -425,7 +426,7 @@ class _Checker:
         known = self.checked.recipes.get((name, task_name))
         if known is not None or (name, task_name) in self.refused:
             return known.experiment if known else None
-        recipe = self._composed(experiment, task_name, document, path, changes)
+        recipe = self._composed(experiment, name, task_name, document, path, changes)
         task = self.checked.tasks.get(task_name)
         if recipe is None or task is None:
             self.refused.add((name, task_name))
@@ -437,21 +438,28 @@ class _Checker:
         return recipe.experiment
 
     def _composed(
-        self, name: str, task: str, document: Document, path: KeyPath, changes: Document | None
+        self, experiment: str, name: str, task: str, document: Document, path: KeyPath, changes: Document | None
     ) -> Recipe | None:
-        read = self._read("experiments", name, document, path)
+        """An experiment with what it has for a task alone and what a row sets; read once for all tasks where it can."""
+        read = self._read("experiments", experiment, document, path)
         if read is None:
             return None
         try:
             per_task = read.data.get("per_task")
-            if isinstance(per_task, dict) and isinstance(per_task.get(task), dict):
+            own = isinstance(per_task, dict) and isinstance(per_task.get(task), dict)
+            if own:
                 read = compose.override(read, read.sub("per_task", task))
+            elif (name, changes is None) in self.everywhere:
+                return self.everywhere[name, changes is None]
             if changes is not None:
                 read = compose.override(read, changes)
-            return Recipe(compose.validate(schema.Experiment, read), read)
+            recipe = Recipe(compose.validate(schema.Experiment, read), read)
         except ConfigError as error:
             self._tell(error.problems)
             return None
+        if not own:
+            self.everywhere[name, changes is None] = recipe
+        return recipe
 
     def _check_experiment(
         self, document: Document, experiment: schema.Experiment, task: schema.Task, task_name: str

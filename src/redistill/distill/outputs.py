@@ -19,6 +19,18 @@ def make_outputs(config: dict[str, Any], inputs: dict[str, Path], work: Path) ->
     return {"examples": len(data)}
 
 
-def load_outputs(inputs: dict[str, Path], teacher: str, splits: list[str]) -> np.ndarray:
-    """A teacher's stored logits (n, C) over the splits, one after the other."""
-    return np.concatenate([np.load(inputs[f"outputs {teacher} {split}"] / "logits.npy") for split in splits])
+class Stored:
+    """A teacher's stored logits over splits, one after the other; read from the disk as they are asked for."""
+
+    def __init__(self, inputs: dict[str, Path], teacher: str, splits: list[str]):
+        files = [inputs[f"outputs {teacher} {split}"] / "logits.npy" for split in splits]
+        self.parts = [np.load(file, mmap_mode="r") for file in files]
+        self.starts = np.cumsum([0, *map(len, self.parts)])
+
+    def of(self, indices: np.ndarray) -> np.ndarray:
+        """Logits (B, C) of these examples."""
+        found = np.empty((len(indices), self.parts[0].shape[1]), dtype=self.parts[0].dtype)
+        for part, begin, end in zip(self.parts, self.starts, self.starts[1:], strict=False):
+            here = (indices >= begin) & (indices < end)
+            found[here] = part[indices[here] - begin]
+        return found

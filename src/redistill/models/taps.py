@@ -5,13 +5,14 @@ tuple the first entry is taken if no index is given.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from redistill.errors import RedistillError
+from redistill.models.first_token import whole_where_tapped
 
 
 @contextmanager
@@ -26,8 +27,10 @@ def tapped(model: nn.Module, taps: list[str], whose: str) -> Iterator[dict[str, 
     try:
         for tap in taps:
             handles.append(_hooked(model, tap, whose, captured))
+        whole_where_tapped(model, [tap.partition(":")[0] for tap in taps])
         yield captured
     finally:
+        whole_where_tapped(model, [])
         for handle in handles:
             handle.remove()
 
@@ -65,10 +68,10 @@ def find(model: nn.Module, path: str, whose: str) -> nn.Module:
 def _tensor(value: Any, index: str, tap: str) -> Tensor:
     if isinstance(value, Tensor) and not index:
         return value
-    try:
-        chosen = value[index] if isinstance(value, dict) and index in value else value[int(index or 0)]
-    except (KeyError, IndexError, TypeError, ValueError):
-        chosen = None
+    chosen = None
+    if not isinstance(value, Tensor):  # an index into a module's only tensor would take an example of the batch
+        with suppress(KeyError, IndexError, TypeError, ValueError):
+            chosen = value[index] if isinstance(value, dict) and index in value else value[int(index or 0)]
     if not isinstance(chosen, Tensor):
         raise RedistillError(f"the tap `{tap}` is no tensor: the module gives {_shown(value)}")
     return chosen

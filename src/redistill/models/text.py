@@ -12,6 +12,8 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import AutoModelForSequenceClassification
 
 from redistill.errors import RedistillError
+from redistill.models import attention
+from redistill.models.first_token import read_first_token
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 _RENAMED = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}  # in BERT's first weights
@@ -77,9 +79,15 @@ def from_config(config: PretrainedConfig, task: dict[str, Any]) -> PreTrainedMod
     """
     _name_labels(config, task)
     try:
-        model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
+        return _classifier(config)
     except ValueError as error:
         raise RedistillError(f"no sequence classifier can be built: {str(error).splitlines()[0]}") from None
+
+
+def _classifier(config: PretrainedConfig) -> PreTrainedModel:
+    attention.register()
+    model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config, attn_implementation=attention.NAME)
+    read_first_token(model)
     return model
 
 
@@ -121,8 +129,7 @@ def load_base(folder: Path) -> PreTrainedModel:
 
 def load_run(folder: Path) -> PreTrainedModel:
     """A run's model, with the head that it was trained with."""
-    config = AutoConfig.from_pretrained(folder)
-    model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
+    model = _classifier(AutoConfig.from_pretrained(folder))
     model.load_state_dict(load_file(folder / "model.safetensors"))
     return model
 

@@ -1,5 +1,6 @@
 """Records: how a thing came to be. Times, machine and environment; no user, host or path of a machine."""
 
+import calendar
 import json
 import platform
 import resource
@@ -58,6 +59,11 @@ def _iso(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
+def begin(noted: dict[str, Any]) -> float:
+    """When a thing was begun, in seconds since the epoch, to half a second: records have whole ones."""
+    return calendar.timegm(time.strptime(noted["start"], "%Y-%m-%dT%H:%M:%SZ")) + 0.5
+
+
 def machine() -> dict[str, Any]:
     """The processor, as far as it can matter to numbers and speed."""
     found: dict[str, Any] = {"system": platform.system(), "machine": platform.machine(), "processor": ""}
@@ -83,8 +89,18 @@ def environment(root: Path) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "lock": sha256_file(lock) if lock.is_file() else None,
-        "packages": dict(sorted({d.metadata["Name"]: d.version for d in distributions()}.items())),
+        "packages": _installed(),
     }
+
+
+def _installed() -> dict[str, str]:
+    """Every installed package's version, from the head of its metadata: to parse all of it would take half a second."""
+    found = {}
+    for package in distributions():
+        head = (package.read_text("METADATA") or package.read_text("PKG-INFO") or "").partition("\n\n")[0]
+        said = dict(line.partition(": ")[::2] for line in head.splitlines())
+        found[said.get("Name", "")] = said.get("Version", "")
+    return dict(sorted(found.items()))
 
 
 def commit(root: Path) -> dict[str, Any]:

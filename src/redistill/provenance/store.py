@@ -30,14 +30,18 @@ def sha256_file(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def write_atomically(file: Path, text: str) -> None:
-    """Write beside, sync, rename: a reader sees the old text or the new one, never half."""
+def write_atomically(file: Path, text: str, sync: bool = True) -> None:
+    """Write beside, sync, rename: a reader sees the old text or the new one, never half.
+
+    Without `sync`, that holds until the power fails.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     beside = file.with_name(f".{file.name}.{os.getpid()}")
     with beside.open("w", encoding="utf-8") as stream:
         stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
+        if sync:
+            stream.flush()
+            os.fsync(stream.fileno())
     beside.replace(file)
 
 

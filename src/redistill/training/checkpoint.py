@@ -84,10 +84,17 @@ def optimiser_state(optimiser: Optimizer) -> State:
 def restore_optimiser(optimiser: Optimizer, plain: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """Put a saved state into an optimiser over the same parameters."""
     state: dict[int, dict[str, Any]] = {}
+    trained = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     for key, value in {**plain, **tensors}.items():
         index, _, name = key.partition("/")
-        state.setdefault(int(index), {})[name] = value
+        state.setdefault(int(index), {})[name] = _laid_out(value, trained[int(index)])
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def _laid_out(value: Any, parameter: Tensor) -> Any:
+    """A state in its parameter's order of dimensions in memory, which fused optimisers take for granted."""
+    alike = isinstance(value, Tensor) and value.shape == parameter.shape
+    return torch.empty_like(parameter).copy_(value) if alike else value
 
 
 def random_state(rank: int) -> dict[str, Tensor]:

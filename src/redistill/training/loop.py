@@ -14,6 +14,8 @@ from torch.optim import Optimizer
 
 from redistill.data.examples import Examples
 from redistill.errors import RedistillError
+from redistill.models import dropout
+from redistill.models.used_rows import UsedRows
 from redistill.progress import track
 from redistill.training.learner import Learner, Seen, Teachers
 from redistill.training.loss import Loss
@@ -26,7 +28,8 @@ Config = dict[str, Any]
 @dataclass
 class Stage:
     """A stage in progress. `step` is the number of steps that are done; `learner` is the bare module, `prepared` what
-    accelerate made of it.
+    accelerate made of it; `noise` seeds the dropout of each step; `rows` are the embeddings that are trained,
+    if not all are.
     """
 
     index: int
@@ -35,8 +38,10 @@ class Stage:
     per_epoch: int
     data: Examples
     batches: Batches
+    noise: int
     loss: Loss
     learner: Learner
+    rows: UsedRows | None
     prepared: nn.Module
     teachers: Teachers
     optimiser: Optimizer
@@ -96,6 +101,7 @@ def one_step(stage: Stage, batch: np.ndarray) -> dict[str, float]:
     for i, indices in enumerate(passes):
         share = len(indices) / len(batch)
         last = i == len(passes) - 1
+        dropout.begin(stage.noise, stage.step, i)
         with nullcontext() if last else accelerator.no_sync(stage.prepared):
             found = one_pass(stage, indices if len(indices) else batch[:1])
             accelerator.backward(found["loss"] * (share * processes))
@@ -122,6 +128,8 @@ def _update(stage: Stage) -> None:
         trained = [p for group in stage.optimiser.param_groups for p in group["params"]]
         stage.accelerator.clip_grad_norm_(trained, clip)
     stage.optimiser.step()
+    if stage.rows is not None:
+        stage.rows.after_step(stage.optimiser)
     stage.optimiser.zero_grad(set_to_none=True)
 
 

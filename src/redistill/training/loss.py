@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from redistill import registry
-from redistill.distill.outputs import load_outputs
+from redistill.distill.outputs import Stored
 from redistill.training.learner import Seen
 
 Config = dict[str, Any]
@@ -50,7 +50,7 @@ class Loss:
             for name, said in stage["loss"].items()
         ]
         asking = {term.teacher for term in self.terms if "teacher_logits" in term.inputs}
-        self.stored = {name: torch.from_numpy(load_outputs(inputs, name, stage["data"])) for name in sorted(asking)}
+        self.stored = {name: Stored(inputs, name, stage["data"]) for name in sorted(asking)}
         asked = {name for term in self.terms for name in term.inputs}
         self.needs_logits = "student_logits" in asked
         self.needs_student = self.needs_logits or "student_hidden" in asked
@@ -72,8 +72,8 @@ class Loss:
         if "student_logits" in term.inputs:
             offered["student_logits"] = seen["student"]["logits"].float()
         if "teacher_logits" in term.inputs:
-            stored = self.stored[term.teacher]
-            offered["teacher_logits"] = stored[batch["index"].cpu()].to(batch["index"].device)
+            stored = self.stored[term.teacher].of(batch["index"].cpu().numpy())
+            offered["teacher_logits"] = torch.from_numpy(stored).to(batch["index"].device)
         if "student_hidden" in term.inputs:
             offered["student_hidden"] = [seen["student"][tap].float() for tap in term.said["taps"]["student"]]
         if "teacher_hidden" in term.inputs:

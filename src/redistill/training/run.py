@@ -16,7 +16,7 @@ from redistill.environment import derived_seed
 from redistill.errors import RedistillError
 from redistill.interruption import deferred
 from redistill.models import load, predict
-from redistill.models.linear import make_portable
+from redistill.models.used_rows import UsedRows, use_rows, use_whole_table
 from redistill.provenance.store import pretty
 from redistill.training.hooks import Best, Checkpoints, Log
 from redistill.training.learner import Learner, Teachers, build_auxiliary, needed
@@ -71,6 +71,8 @@ def run(
             stage = _stage(index, length, config, inputs, data, learner, teachers, accelerator)
             checkpoints.restore(stage)
             train(stage, hooks)
+            if stage.rows is not None:
+                use_whole_table(learner.student, stage.rows)
     assert learner is not None
     log.close()
     if accelerator.is_main_process:
@@ -126,8 +128,7 @@ def _learner(
     batch = data.batch(np.arange(1), str(device))
     auxiliary = build_auxiliary(config["modules"], student, teachers.models, batch, config["seed"])
     learner = Learner(student, auxiliary, config["modules"])
-    if config["runtime"]["portable"]:
-        make_portable(learner.auxiliary)
+    load.placed(learner.auxiliary, config["runtime"])
     if before is not None:
         _carry_over(learner, before, rebuild["keep"])
     return learner
@@ -162,15 +163,27 @@ def _stage(
     taps = needed(config["modules"], list(said["loss"].values()), list(teachers.models))
     learner.listen(taps, said["precision"] is not None, loss.needs_logits)
     freeze(learner, said["frozen"], said["trained"])
+    rows = _used_rows(said["optimiser"], data, learner)
     accelerator.free_memory()  # what it holds of the stage before
     prepared, adjusted = accelerator.prepare(learner, optimiser(learner, said["optimiser"]))
     rank = accelerator.process_index
-    torch.manual_seed(derived_seed(seed, f"dropout {index}" + (f" rank {rank}" if rank else "")))
+    noise = derived_seed(seed, f"dropout {index}" + (f" rank {rank}" if rank else ""))
+    torch.manual_seed(noise)
     return Stage(
         index=index, said=said, steps=steps, per_epoch=math.ceil(len(data) / said["batch_size"]), data=data,
         batches=Batches(data.lengths, said["batch_size"], derived_seed(seed, f"order {index}")),
-        loss=loss, learner=learner, prepared=prepared, teachers=teachers, optimiser=adjusted, accelerator=accelerator,
+        noise=noise, loss=loss, learner=learner, rows=rows, prepared=prepared, teachers=teachers, optimiser=adjusted,
+        accelerator=accelerator,
     )  # fmt: skip
+
+
+def _used_rows(optimiser: Config, data: examples.Examples, learner: Learner) -> UsedRows | None:
+    """The rows of the student's embeddings that a stage trains, where its optimiser does nothing to the others but to
+    let them decay.
+    """
+    if data.tokens is None or optimiser["method"] != "adamw" or next(learner.parameters()).is_cuda:
+        return None
+    return use_rows(learner.student, data.tokens)
 
 
 def _write(config: Config, inputs: dict[str, Path], learner: Learner, work: Path) -> None:

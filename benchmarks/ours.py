@@ -1,0 +1,171 @@
+"""What redistill does for the speed benchmark: one measurement of the engine in a process of its own.
+
+python benchmarks/ours.py WHAT EXPERIMENT [--steps N] [--threads N] [--portable] [--precision P] [--without WAY]
+    --out FILE
+
+Run inside the project that benchmarks/speed.py lays out. WHAT is `train` (steps of a run, by the function that makes
+runs), `outputs` (the teacher's outputs over the training split) or `predict` (predictions of the student's run).
+"""
+
+import argparse
+import json
+import resource
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from redistill import environment
+from redistill.config.check import check_experiment
+from redistill.plan import Node, Plan, lay_out
+
+PREDICTED = 2000  # examples of a prediction, as many as the peer's
+
+
+WAYS = ("first token", "attention", "dropout", "used rows", "memory", "like lengths")
+
+
+def leave_out(ways: list[str]) -> None:
+    """Train the plain way instead; in this process alone, and only to measure what a way is worth."""
+    from redistill.models import load, text
+    from redistill.training import run, sampler
+
+    left: Any = set(WAYS) if "all" in ways else set(ways)
+    if "first token" in left:
+        text.read_first_token = lambda model: None
+    if "attention" in left:
+        text.attention.NAME = "eager"
+        text.attention.register = lambda: None
+    if "dropout" in left:
+        load.use_own_dropout = lambda model: None
+    if "used rows" in left:
+        run.use_rows = lambda *_: None
+    if "memory" in left:
+        load.keep_freed_memory = lambda: None
+    if "like lengths" in left:
+        sampler.POOL = 1
+
+
+class EnoughError(Exception):
+    """As many steps as were asked for are done."""
+
+
+class Clock:
+    """A hook that marks every step, counts its tokens, and ends the run after so many steps."""
+
+    def __init__(self, limit: int):
+        self.limit, self.marks, self.real, self.computed, self.samples = limit, list[float](), 0, 0, list[int]()
+        self.memory: list[int] = []
+
+    def before_stage(self, stage: Any) -> None:
+        self.data = stage.data
+        take = stage.data.batch
+
+        def counted(indices: Any, device: str = "cpu") -> Any:
+            lengths = stage.data.lengths[indices]
+            self.real, self.computed = self.real + int(lengths.sum()), self.computed + len(indices) * int(lengths.max())
+            self.samples.append(len(indices))
+            return take(indices, device)
+
+        stage.data.batch = counted
+        self.marks.append(time.perf_counter())
+
+    def after_step(self, stage: Any) -> None:
+        self.marks.append(time.perf_counter())
+        self.memory.append(psutil.Process().memory_info().rss)
+        if len(self.marks) > self.limit:
+            raise EnoughError
+
+    def after_stage(self, stage: Any) -> None:
+        pass
+
+
+def main() -> None:
+    arguments = _arguments()
+    root = Path.cwd()
+    plan = lay_out(root, check_experiment(root, arguments.experiment, [arguments.task], [0], "speed"))
+    node = plan.nodes[plan.runs[0].key]
+    runtime = node.config["runtime"] | {
+        "threads": arguments.threads, "portable": arguments.portable, "precision": arguments.precision
+    }  # fmt: skip
+    environment.pin(runtime)
+    leave_out(arguments.without)
+    measure = {"train": _train, "outputs": _outputs, "predict": _predict}[arguments.what]
+    result = measure(plan, node, runtime, arguments)
+    result |= {"what": arguments.what, "experiment": arguments.experiment, "threads": arguments.threads,
+               "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}  # fmt: skip
+    arguments.out.write_text(json.dumps(result) + "\n", encoding="utf-8")
+
+
+def _arguments() -> argparse.Namespace:
+    made = argparse.ArgumentParser(description=__doc__)
+    made.add_argument("what", choices=("train", "outputs", "predict"))
+    made.add_argument("experiment")
+    made.add_argument("--task", default="speed/texts")
+    made.add_argument("--steps", type=int, default=20)
+    made.add_argument("--threads", type=int, default=1)
+    made.add_argument("--portable", action="store_true")
+    made.add_argument("--precision", default="float32")
+    made.add_argument("--without", nargs="*", choices=(*WAYS, "all"), default=[], help="ways that are not taken")
+    made.add_argument("--out", type=Path, required=True)
+    return made.parse_args()
+
+
+def _folders(plan: Plan, node: Node) -> dict[str, Path]:
+    return {role: plan.nodes[key].folder(plan.root) for role, key in node.inputs.items()}
+
+
+def _train(plan: Plan, node: Node, runtime: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
+    from redistill.training.run import SAVED, run
+
+    clock = Clock(arguments.steps)
+    began = time.time()
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(scratch) / "result"
+        work.mkdir()
+        with suppress(EnoughError):
+            run(node.config | {"runtime": runtime}, _folders(plan, node), work, SAVED, (clock,))
+    return {
+        "seconds_per_step": [b - a for a, b in zip(clock.marks, clock.marks[1:], strict=False)],
+        "samples_per_step": clock.samples[-(len(clock.marks) - 1):], "real_tokens": clock.real,
+        "computed_tokens": clock.computed, "memory": clock.memory, "build_seconds": time.time() - began,
+    }  # fmt: skip
+
+
+def _outputs(plan: Plan, node: Node, runtime: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
+    from redistill.distill.outputs import make_outputs
+
+    key = next(key for role, key in node.inputs.items() if role.startswith("outputs "))
+    asked = plan.nodes[key]
+    with tempfile.TemporaryDirectory() as scratch:
+        began = time.perf_counter()
+        done = make_outputs(asked.config | {"runtime": runtime}, _folders(plan, asked), Path(scratch))
+        return {"seconds": time.perf_counter() - began, **done}
+
+
+def _predict(plan: Plan, node: Node, runtime: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
+    import numpy as np
+
+    from redistill.data import examples
+    from redistill.models import load, predict
+
+    load.prepare_torch(runtime)
+    data = examples.load(node.config["task"], _folders(plan, node), ["dev"])
+    again = np.resize(np.arange(len(data)), PREDICTED)
+    assert data.tokens is not None
+    more = examples.Examples(
+        [data.ids[i] for i in again], [data.splits[i] for i in again], data.labels[again], data.lengths[again],
+        tokens=[data.tokens[i] for i in again], types=data.types and [data.types[i] for i in again],
+    )  # fmt: skip
+    model = load.load_run(node.folder(plan.root), runtime)
+    began = time.perf_counter()
+    predict.logits_over(model, more, node.config["evaluation"]["batch_size"], "cpu")
+    seconds = time.perf_counter() - began
+    return {"seconds": seconds, "samples": PREDICTED, "samples_per_second": PREDICTED / seconds}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""A picture of a study's making: one bar a thing, from its begin to its end, coloured by its kind. SVG, by hand."""
+
+from html import escape
+
+from redistill.performance.times import Bar
+from redistill.performance.units import seconds_of
+from redistill.plan import KINDS
+
+WIDTH, LEFT, LABEL = 1100, 16, 330  # of the picture, beside the bars, and kept to their right for titles
+TOP, ROW, LANE = 96, 13, 22  # above the bars; height of a row of its own, and of a lane that is shared
+ROWS = 240  # things up to which each has a row of its own; beyond, they share lanes
+GAP = 26  # between two sittings
+LETTER = 5.4  # width of a letter of a title, about
+STEPS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 36000, 86400)  # of the time axis
+COLOURS = {
+    "data": "#8c8c8c", "model": "#5d5d5d", "dataset": "#a6bddb", "tokens": "#6a93c1", "baseline": "#b39b6d",
+    "teacher": "#c0392b", "outputs": "#e08a3c", "student": "#2f7fbf", "cell": "#58a55c", "table": "#2c6e49",
+    "study": "#7d4ea8",
+}  # fmt: skip
+
+
+def draw(name: str, sittings: list[list[Bar]]) -> str:
+    """The picture of a study, its sittings side by side, with the time between them left out."""
+    bars = [bar for part in sittings for bar in part]
+    own_rows = len(bars) <= ROWS
+    spans = [(part[0].begin, max(bar.end for bar in part)) for part in sittings]
+    width = WIDTH - 2 * LEFT - (LABEL if own_rows else 0) - GAP * (len(spans) - 1)
+    scale = width / max(sum(end - begin for begin, end in spans), 1e-9)
+    step = next((s for s in STEPS if s * scale >= 55), STEPS[-1])
+    rows = len(bars) if own_rows else max(bar.lane for bar in bars) + 1
+    pitch = ROW if own_rows else LANE
+    bottom = TOP + rows * pitch
+    lines, row, x0 = list[str](), 0, float(LEFT)
+    for part, (begin, end) in zip(sittings, spans, strict=True):
+        lines += _axis(x0, end - begin, scale, step, bottom)
+        for bar in part:
+            x, y = x0 + (bar.begin - begin) * scale, TOP + (row if own_rows else bar.lane) * pitch
+            lines += _bar(bar, x, y, max(bar.seconds * scale, 1.0), pitch, own_rows)
+            row += 1
+        x0 += (end - begin) * scale + GAP
+    total = sum(end - begin for begin, end in spans)
+    title = f"{name}: {len(bars)} things, {seconds_of(sum(b.seconds for b in bars))} of jobs in {seconds_of(total)}"
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom + 12}" width="{WIDTH}" '
+            f'height="{bottom + 12}" role="img" aria-labelledby="title" '
+            "font-family=\"system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif\">",
+            f'<title id="title">{escape(title)}</title>',
+            "<style>text { font-size: 10px; fill: #57606a; } .head { font-size: 14px; font-weight: 600; } "
+            ".grid { stroke: #d0d7de; } .in { fill: #fff; }</style>",
+            f'<rect width="{WIDTH}" height="{bottom + 12}" fill="#fff"/>',
+            f'<text x="{LEFT}" y="24" class="head">{escape(title)}</text>',
+            *_legend(bars),
+            *lines,
+            "</svg>\n",
+        ]
+    )
+
+
+def _legend(bars: list[Bar]) -> list[str]:
+    lines, x = [], float(LEFT)
+    for kind in KINDS:
+        its = [bar for bar in bars if bar.kind == kind]
+        if its:
+            said = f"{kind}: {len(its)}, {seconds_of(sum(bar.seconds for bar in its))}"
+            lines.append(f'<rect x="{x:.1f}" y="38" width="10" height="10" rx="2" fill="{COLOURS[kind]}"/>')
+            lines.append(f'<text x="{x + 14:.1f}" y="47">{said}</text>')
+            x += 26 + LETTER * len(said)
+    return lines
+
+
+def _axis(x0: float, span: float, scale: float, step: int, bottom: int) -> list[str]:
+    lines = []
+    for i in range(int(span // step) + 1):
+        x = x0 + i * step * scale
+        seconds = i * step
+        said = f"{seconds} s" if step < 60 else f"{seconds // 60} min" if step < 3600 else f"{seconds // 3600} h"
+        lines.append(f'<line x1="{x:.1f}" y1="{TOP - 8}" x2="{x:.1f}" y2="{bottom}" class="grid"/>')
+        lines.append(f'<text x="{x:.1f}" y="{TOP - 13}">{said}</text>')
+    return lines
+
+
+def _bar(bar: Bar, x: float, y: float, width: float, pitch: int, own_row: bool) -> list[str]:
+    said = f"{bar.title}, {bar.seconds:.1f} s"
+    hint = f"{bar.kind}: {said}, {bar.core_seconds:.1f} core-seconds, {bar.peak_mib} MiB"
+    lines = [
+        f'<rect x="{x:.1f}" y="{y + 1}" width="{width:.1f}" height="{pitch - 3}" rx="2" fill="{COLOURS[bar.kind]}">'
+        f"<title>{escape(hint)}</title></rect>"
+    ]
+    if own_row:
+        shown = said if len(said) * LETTER < LABEL else f"{said[: int(LABEL / LETTER) - 3]}..."
+        lines.append(f'<text x="{x + width + 4:.1f}" y="{y + pitch - 4}">{escape(shown)}</text>')
+    elif len(said) * LETTER < width - 6:
+        lines.append(f'<text x="{x + 4:.1f}" y="{y + pitch / 2 + 3}" class="in">{escape(said)}</text>')
+    return lines
