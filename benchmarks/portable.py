@@ -38,7 +38,7 @@ def compute(timed: bool) -> dict[str, Any]:
     import torch
     from torch.nn import functional
 
-    from redistill.models.linear import PortableLinear
+    from redistill.models.linear import OneDnnLinear
 
     torch.set_num_threads(1)
     generator = np.random.Generator(np.random.PCG64(0))
@@ -54,7 +54,7 @@ def compute(timed: bool) -> dict[str, Any]:
 
     for rows, outputs, inputs in SHAPES:
         x, weight = random(rows, inputs), random(outputs, inputs)
-        layer = PortableLinear(inputs, outputs, bias=True)
+        layer = OneDnnLinear(inputs, outputs, bias=True)
         layer.load_state_dict({"weight": weight, "bias": random(outputs)})
         x.requires_grad_()
         y = layer(x)
@@ -74,7 +74,7 @@ def compute(timed: bool) -> dict[str, Any]:
     result: dict[str, Any] = {"digests": {name: "".join(parts) for name, parts in found.items()}}
     if timed:
         rows, outputs, inputs = TIMED
-        x, layer = random(rows, inputs), PortableLinear(inputs, outputs)
+        x, layer = random(rows, inputs), OneDnnLinear(inputs, outputs)
         flops = 2 * rows * outputs * inputs
         result["gflops"] = {
             "linear layer through oneDNN": round(flops / _seconds(lambda: layer(x)) / 1e9, 1),

@@ -1,23 +1,31 @@
 """Every fast path of the engine against the plain one."""
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
+from redistill.distill import outputs
 from redistill.distill.outputs import Stored
 from redistill.models import attention, dropout, load, text
 from redistill.models.taps import tapped
 from redistill.models.used_rows import UsedRows, use_rows, use_whole_table
 from redistill.training.checkpoint import optimiser_state, restore_optimiser
+from redistill.training.learner import Learner
+from redistill.training.loop import one_pass
 from redistill.training.sampler import epoch_batches
 
 TASK = {"type": "classification", "input": "text", "labels": ["no", "yes"], "image_shape": None}
+IMAGES = {"type": "classification", "input": "image", "labels": ["a", "b"], "image_shape": [1, 8, 8]}
 SMALL = {
     "vocab_size": 100,
     "hidden_size": 32,
@@ -76,18 +84,21 @@ def without_dropout(model: nn.Module) -> nn.Module:
 # --- attention and the first token -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("dtype", "off"), [(torch.float64, 1e-5), (torch.float32, 1e-4)])
 @pytest.mark.parametrize("padded", [True, False])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_our_models_give_the_logits_and_gradients_of_transformers_own(family: str, padded: bool) -> None:
-    models = [without_dropout(ours(family)), without_dropout(plain(family))]
+def test_our_models_give_the_logits_and_gradients_of_transformers_own(
+    family: str, padded: bool, dtype: torch.dtype, off: float
+) -> None:
+    models = [without_dropout(model.to(dtype)) for model in (ours(family), plain(family))]
     logits = [load.logits_of(model, tokens(padded)) for model in models]
-    torch.testing.assert_close(*logits, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(*logits, atol=off / 10, rtol=off)
     for one in logits:
         one.square().sum().backward()
     for (name, mine), theirs in zip(models[0].named_parameters(), models[1].parameters(), strict=True):
         assert (mine.grad is None) == (theirs.grad is None), name
         if mine.grad is not None and theirs.grad is not None:
-            torch.testing.assert_close(mine.grad, theirs.grad, atol=1e-6, rtol=1e-4)
+            torch.testing.assert_close(mine.grad, theirs.grad, atol=off / 10, rtol=off)
 
 
 @pytest.mark.parametrize("family", FIRST)
@@ -169,6 +180,55 @@ def test_attention_in_mixed_precision_is_near_that_in_full() -> None:
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
     assert torch.cosine_similarity(*gradients, dim=0) > 0.99
     assert not torch.equal(*gradients)
+
+
+# --- precision -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def taught(tmp_path: Path) -> dict[str, Path]:
+    """A finished run of a network of images, and what it is to say something about."""
+    task = {**IMAGES, "splits": {}}
+    network = {"architecture": {"method": "cnn", "settings": {"channels": [4, 4], "hidden": 16, "dropout": 0.0}}}
+    model = load.build({**network, "start": None}, task, OTHER, None, seed=0)
+    load.save(model, {}, tmp_path)
+    resolved = {"student": network, "stages": [], "task": task}
+    (tmp_path / "resolved.json").write_text(json.dumps(resolved), encoding="utf-8")
+    pixels = np.random.default_rng(0).random((70, 64), dtype=np.float32)
+    columns = {"id": [str(i) for i in range(70)], "label": [0] * 70, "image": list(pixels)}
+    pq.write_table(pa.table(columns), tmp_path / "train.parquet")
+    return {"teacher": tmp_path, "dataset": tmp_path}
+
+
+def test_teacher_outputs_are_made_in_the_studys_precision_and_kept_in_float32(
+    taught: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outputs, "prepare_torch", lambda _: None)  # the process is not pinned, and need not be
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        runtime = {"precision": precision, "portable": False, "device": "cpu", "threads": 1}
+        outputs.make_outputs({"split": "train", "task": IMAGES, "runtime": runtime}, taught, tmp_path)
+        found[precision] = np.load(tmp_path / "logits.npy")
+    exact, rounded = found.values()
+    assert exact.dtype == rounded.dtype == np.float32
+    assert not np.array_equal(exact, rounded)
+    np.testing.assert_allclose(rounded, exact, atol=0.02)
+
+
+@pytest.mark.parametrize(("full", "expected"), [(False, True), (True, False)])
+def test_live_teachers_compute_in_the_precision_of_the_stage(full: bool, expected: bool) -> None:
+    learner = Learner(nn.Linear(2, 2), {}, {})
+    learner.listen({}, full)
+    batch = {"index": torch.arange(1), "labels": torch.zeros(1), "image": torch.zeros(1, 2)}
+    mixed: list[bool] = []
+    stage: Any = SimpleNamespace(
+        data=SimpleNamespace(batch=lambda *_: batch), learner=learner, prepared=learner, step=0, steps=1,
+        accelerator=SimpleNamespace(device="cpu", autocast=lambda: torch.autocast("cpu", dtype=torch.bfloat16)),
+        teachers=SimpleNamespace(see=lambda *_: mixed.append(torch.is_autocast_enabled("cpu")) or {}),
+        loss=SimpleNamespace(needs_student=True, values=lambda *_: {}, total=lambda *_: torch.zeros(())),
+    )  # fmt: skip
+    one_pass(stage, np.arange(1))
+    assert mixed == [expected]
 
 
 # --- dropout ---------------------------------------------------------------------------------------------------------

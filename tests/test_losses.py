@@ -14,7 +14,7 @@ from redistill.distill.kd import kd
 from redistill.distill.pseudo_label import pseudo_label
 from redistill.errors import RedistillError
 from redistill.models.architectures.cnn import cnn
-from redistill.models.linear import FEW_OUTPUTS, PortableLinear, make_portable
+from redistill.models.linear import FEW_OUTPUTS, OneDnnLinear, use_onednn
 from redistill.models.taps import tapped
 
 NAN = float("nan")
@@ -190,28 +190,57 @@ def test_hidden_mse_wants_as_many_teachers_taps_as_students():
 # --- linear layers ---------------------------------------------------------------------------------------------------
 
 
+def layers(inputs: int, outputs: int, portable: bool, bias: bool = True) -> tuple[nn.Linear, OneDnnLinear]:
+    """torch's linear layer and ours, with the same weights."""
+    torch.manual_seed(0)
+    plain, ours = nn.Linear(inputs, outputs, bias), OneDnnLinear(inputs, outputs, bias)
+    ours.load_state_dict(plain.state_dict())
+    ours.portable = portable
+    return plain, ours
+
+
+def passed(layer: nn.Linear, inputs: torch.Tensor) -> list[torch.Tensor | None]:
+    """A layer's output, and the gradients of its input and parameters."""
+    x = inputs.clone().requires_grad_()
+    y = layer(x)
+    (y.float() * torch.linspace(-1, 1, y.numel()).view_as(y)).sum().backward()
+    return [y, x.grad, *(parameter.grad for parameter in layer.parameters())]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("portable", [True, False])
 @pytest.mark.parametrize("outputs", [1, FEW_OUTPUTS - 1, FEW_OUTPUTS, 33])
 @pytest.mark.parametrize("shape", [(1, 16), (5, 16), (2, 3, 16), (1, 1, 16)])
-def test_a_portable_linear_is_a_linear(outputs, shape):
-    torch.manual_seed(0)
-    plain, portable = nn.Linear(16, outputs), PortableLinear(16, outputs)
-    portable.load_state_dict(plain.state_dict())
+def test_a_linear_layer_through_onednn_is_a_linear_layer(outputs, shape, portable, bias):
+    plain, ours = layers(16, outputs, portable, bias)
     inputs = torch.randn(shape)
-    results = []
-    for layer in (plain, portable):
-        x = inputs.clone().requires_grad_()
-        y = layer(x)
-        (y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum().backward()
-        results.append((y, x.grad, layer.weight.grad, layer.bias.grad))
-    for ours, theirs in zip(*results, strict=True):
-        assert ours is not None
-        assert ours.shape == theirs.shape
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    for theirs, mine in zip(passed(plain, inputs), passed(ours, inputs), strict=True):
+        assert mine is not None
+        assert mine.shape == theirs.shape
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_in_mixed_precision_a_linear_layer_gives_what_torchs_own_gives(dtype):
+    plain, ours = layers(16, 33, portable=False)
+    inputs = torch.randn(2, 3, 16)
+    with torch.autocast("cpu", dtype=dtype):
+        theirs, mine = passed(plain, inputs), passed(ours, inputs)
+    assert mine[0].dtype == theirs[0].dtype == dtype
+    for expected, found in zip(theirs[1:], mine[1:], strict=True):
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("portable", [True, False])
+def test_a_linear_layer_in_float64_has_exact_gradients(portable):
+    _, layer = layers(6, 9, portable)
+    assert torch.autograd.gradcheck(layer.double(), torch.randn(4, 6, dtype=torch.float64, requires_grad=True))
 
 
 @pytest.mark.parametrize("outputs", [2, 16])
-def test_a_frozen_portable_linear_passes_gradients_on(outputs):
-    layer = PortableLinear(8, outputs).requires_grad_(False)
+def test_a_frozen_linear_layer_passes_gradients_on(outputs):
+    layer = OneDnnLinear(8, outputs).requires_grad_(False)
     x = torch.randn(3, 8, requires_grad=True)
     layer(x).sum().backward()
     assert x.grad is not None
@@ -220,9 +249,9 @@ def test_a_frozen_portable_linear_passes_gradients_on(outputs):
     assert layer.bias.grad is None
 
 
-def test_a_portable_linear_takes_what_is_not_contiguous():
-    torch.manual_seed(0)
-    layer = PortableLinear(6, 9)
+@pytest.mark.parametrize("portable", [True, False])
+def test_a_linear_layer_takes_what_is_not_contiguous(portable):
+    _, layer = layers(6, 9, portable)
     x = torch.randn(6, 4, requires_grad=True)
     y = layer(x.t())
     torch.testing.assert_close(y, nn.functional.linear(x.t(), layer.weight, layer.bias), rtol=1e-5, atol=1e-5)
@@ -231,13 +260,14 @@ def test_a_portable_linear_takes_what_is_not_contiguous():
     torch.testing.assert_close(x.grad, layer.weight.sum(0)[:, None].expand(6, 4), rtol=1e-5, atol=1e-5)
 
 
-def test_make_portable_keeps_names_parameters_and_results():
+@pytest.mark.parametrize("portable", [True, False])
+def test_putting_our_layers_in_keeps_names_parameters_and_results(portable):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Sequential(nn.Linear(4, 16), nn.ReLU()), nn.Linear(16, 3), nn.LayerNorm(3))
     x = torch.randn(5, 4)
     before, parameters, expected = list(model.state_dict()), list(model.parameters()), model(x)
-    make_portable(model)
-    assert [type(m) for m in model.modules() if isinstance(m, nn.Linear)] == [PortableLinear] * 2
+    use_onednn(model, portable)
+    assert [type(m) for m in model.modules() if isinstance(m, nn.Linear)] == [OneDnnLinear] * 2
     assert list(model.state_dict()) == before
     assert all(a is b for a, b in zip(model.parameters(), parameters, strict=True))
     torch.testing.assert_close(model(x), expected, rtol=1e-5, atol=1e-5)

@@ -7,15 +7,17 @@ import numpy as np
 
 from redistill.data import examples
 from redistill.models import predict
-from redistill.models.load import load_run, prepare_torch
+from redistill.models.load import load_run, mixed_precision, prepare_torch
 
 
 def make_outputs(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[str, Any]:
-    """Write logits.npy, (n, C) float32 in the order of the split's file."""
+    """Write logits.npy, (n, C) float32 in the order of the split's file; computed in the study's precision."""
     prepare_torch(config["runtime"])
     model = load_run(inputs["teacher"], config["runtime"])
     data = examples.load(config["task"], inputs, [config["split"]])
-    np.save(work / "logits.npy", predict.logits_over(model, data, 64, config["runtime"]["device"]))
+    with mixed_precision(config["runtime"]):
+        logits = predict.logits_over(model, data, 64, config["runtime"]["device"])
+    np.save(work / "logits.npy", logits)
     return {"examples": len(data)}
 
 

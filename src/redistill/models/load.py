@@ -1,6 +1,7 @@
 """Build a run's student, load a finished run, save one, and feed them a batch."""
 
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from redistill import registry
 from redistill.environment import is_pinned, keep_freed_memory
 from redistill.errors import RedistillError
 from redistill.models.dropout import use_own_dropout
-from redistill.models.linear import make_portable
+from redistill.models.linear import use_onednn
 
 Config = dict[str, Any]
 TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -29,6 +30,15 @@ def prepare_torch(runtime: Config) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if runtime["device"] == "cuda" and not torch.cuda.is_available():
         raise RedistillError("runtime.device is `cuda`, and torch finds no GPU here; set it to `cpu`")
+
+
+def mixed_precision(runtime: Config) -> AbstractContextManager[None]:
+    """Within, models compute in the study's precision; what needs float32 stays in it."""
+    precision = getattr(torch, runtime["precision"])
+    mixed: AbstractContextManager[None] = torch.autocast(
+        runtime["device"], dtype=precision, enabled=precision != torch.float32
+    )
+    return mixed
 
 
 def outputs_of(task: Config) -> int:
@@ -120,9 +130,9 @@ def load_teacher(folder: Path, runtime: Config) -> nn.Module:
 def placed(model: nn.Module, runtime: Config) -> nn.Module:
     """A model as it is computed here: on its device, with the layers that give the same numbers in less time."""
     use_own_dropout(model)
-    if runtime["portable"]:
-        make_portable(model)
-    else:
+    if runtime["device"] == "cpu":
+        use_onednn(model, runtime["portable"])
+    if not runtime["portable"]:
         model.to(memory_format=torch.channels_last)  # for convolutions; portable mode keeps the order that was tried
     return model.to(runtime["device"])
 

@@ -20,7 +20,7 @@ def logits_over(model: nn.Module, data: Examples, batch_size: int, device: str) 
     logits: np.ndarray | None = None
     with torch.inference_mode():
         for indices in track(batches, len(batches), "predicting"):
-            values = logits_of(model, data.batch(indices, device)).cpu().numpy()
+            values = logits_of(model, data.batch(indices, device)).float().cpu().numpy()
             if logits is None:
                 logits = np.empty((len(data), values.shape[1]), dtype=np.float32)
             logits[indices] = values

@@ -66,12 +66,15 @@ def find(model: nn.Module, path: str, whose: str) -> nn.Module:
 
 
 def _tensor(value: Any, index: str, tap: str) -> Tensor:
-    if isinstance(value, Tensor) and not index:
+    if isinstance(value, Tensor):
+        if index:
+            raise RedistillError(
+                f"the tap `{tap}` would take one example: the module gives one tensor, so leave the index"
+            )
         return value
     chosen = None
-    if not isinstance(value, Tensor):  # an index into a module's only tensor would take an example of the batch
-        with suppress(KeyError, IndexError, TypeError, ValueError):
-            chosen = value[index] if isinstance(value, dict) and index in value else value[int(index or 0)]
+    with suppress(KeyError, IndexError, TypeError, ValueError):
+        chosen = value[index] if isinstance(value, dict) and index in value else value[int(index or 0)]
     if not isinstance(chosen, Tensor):
         raise RedistillError(f"the tap `{tap}` is no tensor: the module gives {_shown(value)}")
     return chosen

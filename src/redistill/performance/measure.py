@@ -118,12 +118,12 @@ def _product(size: tuple[int, int, int], precision: str, runtime: dict[str, Any]
     import torch
     from torch import nn
 
-    from redistill.models.linear import make_portable
+    from redistill.models.linear import use_onednn
 
     rows, inner, columns = size
     layer = nn.Sequential(nn.Linear(inner, columns))
-    if runtime["portable"]:
-        make_portable(layer)
+    if runtime["device"] == "cpu":
+        use_onednn(layer, runtime["portable"])
     layer = layer.to(runtime["device"], getattr(torch, precision))
     x = torch.randn(rows, inner, device=runtime["device"], dtype=getattr(torch, precision))
 

@@ -250,11 +250,8 @@ class _ModelChecker:
         for model, tensors in seen.items():
             for tap, tensor in tensors.items():
                 if not tensor.ndim or len(tensor) != EXAMPLES:
-                    hint = "; of a module that gives one tensor, `:output.N` would take one example" * (":" in tap)
                     shape = tuple(tensor.shape)
-                    self._say(
-                        document, here, f"the tap `{tap}` of `{model}` gives {shape} for {EXAMPLES} examples{hint}"
-                    )
+                    self._say(document, here, f"the tap `{tap}` of `{model}` gives {shape} for {EXAMPLES} examples")
                     return
         for name, term in said["loss"].items():
             if not registry.plugin("loss", term["method"]):

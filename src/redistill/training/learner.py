@@ -48,7 +48,7 @@ class Learner(nn.Module):
             taught: what the teachers' taps gave, by teacher.
             needs_student: whether the student is run at all; a stage may train a teacher's auxiliary modules alone.
         """
-        with self._exact(batch):
+        with self.exact(batch):
             seen = {name: dict(tensors) for name, tensors in taught.items()}
             own = [tap for tap in self.taps.get("student", []) if not tap.startswith("modules.")]
             seen["student"] = {}
@@ -59,7 +59,8 @@ class Learner(nn.Module):
             self._pass_auxiliary(seen)
         return seen
 
-    def _exact(self, batch: Seen) -> AbstractContextManager[Any]:
+    def exact(self, batch: Seen) -> AbstractContextManager[Any]:
+        """Within, nothing is computed in mixed precision where the stage says so."""
         device = next(iter(batch.values())).device.type
         return torch.autocast(device, enabled=False) if self.full_precision else nullcontext()
 

@@ -116,7 +116,8 @@ def one_step(stage: Stage, batch: np.ndarray) -> dict[str, float]:
 def one_pass(stage: Stage, indices: np.ndarray) -> dict[str, Tensor]:
     """The loss and its terms on some examples."""
     batch: Seen = stage.data.batch(indices, str(stage.accelerator.device))
-    taught = stage.teachers.see(batch, stage.learner.taps)
+    with stage.accelerator.autocast(), stage.learner.exact(batch):
+        taught = stage.teachers.see(batch, stage.learner.taps)
     seen = stage.prepared(batch, taught, stage.loss.needs_student)
     values = stage.loss.values(batch, seen)
     return {"loss": stage.loss.total(values, stage.step / stage.steps), **values}
