@@ -1,4 +1,5 @@
-"""What a study costs: core-seconds of each row, from the records of the store, against the budget that it must keep.
+"""What a study costs: core-seconds of each row, from the records of the store, against the budget that it must keep;
+and in which share of its wall time nothing was trained, said by a teacher, fitted or evaluated.
 
 python benchmarks/budget.py [STUDY]     writes benchmarks/results/<study>-budget.json; exits with 1 when over budget
 """
@@ -7,6 +8,7 @@ import sys
 from collections import defaultdict
 
 from redistill.config.compose import find_root
+from redistill.performance import times
 from redistill.plan import make_plan
 from redistill.provenance import record, store
 
@@ -25,17 +27,19 @@ def main(study: str) -> int:
         noted = record.read(file)
         spent[_row(node.kind, node.title)] += noted["core_seconds"]
         machine = noted["machine"]
-    total = sum(spent.values())
+    total, spent_time = sum(spent.values()), times.summary(plan)
     result = {
         "study": study,
         "command": f"python benchmarks/budget.py {study}",
         "limit_core_seconds": LIMIT,
         "core_seconds": round(total, 1),
+        "wall_seconds": round(spent_time["wall_seconds"], 1),
+        "not_work_share": round(spent_time["not_work_share"], 3),
         "rows": {row: round(seconds, 1) for row, seconds in sorted(spent.items())},
         "machine": machine,
     }
     store.write_atomically(root / "benchmarks" / "results" / f"{study}-budget.json", store.pretty(result))
-    print(f"{study}: {total:.0f} of {LIMIT} core-seconds")
+    print(f"{study}: {total:.0f} of {LIMIT} core-seconds; {result['not_work_share']:.1%} of the wall time is not work")
     for row, seconds in sorted(spent.items(), key=lambda item: -item[1]):
         print(f"{seconds:8.1f}  {row}")
     return int(total > LIMIT)

@@ -1,7 +1,7 @@
 """What redistill does for the speed benchmark: one measurement of the engine in a process of its own.
 
-python benchmarks/ours.py WHAT EXPERIMENT [--steps N] [--threads N] [--portable] [--precision P] [--without WAY]
-    --out FILE
+python benchmarks/ours.py WHAT EXPERIMENT [--steps N] [--threads N] [--device D] [--portable] [--precision P]
+    [--without WAY] --out FILE
 
 Run inside the project that benchmarks/speed.py lays out. WHAT is `train` (steps of a run, by the function that makes
 runs), `outputs` (the teacher's outputs over the training split) or `predict` (predictions of the student's run).
@@ -25,7 +25,7 @@ from redistill.plan import Node, Plan, lay_out
 PREDICTED = 2000  # examples of a prediction, as many as the peer's
 
 
-WAYS = ("first token", "attention", "dropout", "used rows", "memory", "like lengths")
+WAYS = ("first token", "attention", "linear layers", "dropout", "used rows", "memory", "like lengths")
 
 
 def leave_out(ways: list[str]) -> None:
@@ -39,6 +39,8 @@ def leave_out(ways: list[str]) -> None:
     if "attention" in left:
         text.attention.NAME = "eager"
         text.attention.register = lambda: None
+    if "linear layers" in left:
+        load.use_onednn = lambda *_: None
     if "dropout" in left:
         load.use_own_dropout = lambda model: None
     if "used rows" in left:
@@ -57,17 +59,20 @@ class Clock:
     """A hook that marks every step, counts its tokens, and ends the run after so many steps."""
 
     def __init__(self, limit: int):
-        self.limit, self.marks, self.real, self.computed, self.samples = limit, list[float](), 0, 0, list[int]()
+        self.limit, self.marks = limit, list[float]()
+        self.samples, self.real, self.computed = list[int](), list[int](), list[int]()  # of each step
         self.memory: list[int] = []
+        self.before = psutil.Process().memory_info().rss
 
     def before_stage(self, stage: Any) -> None:
-        self.data = stage.data
+        self.stage, self.data = stage, stage.data
         take = stage.data.batch
 
         def counted(indices: Any, device: str = "cpu") -> Any:
             lengths = stage.data.lengths[indices]
-            self.real, self.computed = self.real + int(lengths.sum()), self.computed + len(indices) * int(lengths.max())
             self.samples.append(len(indices))
+            self.real.append(int(lengths.sum()))
+            self.computed.append(len(indices) * int(lengths.max()))
             return take(indices, device)
 
         stage.data.batch = counted
@@ -79,6 +84,30 @@ class Clock:
         if len(self.marks) > self.limit:
             raise EnoughError
 
+    def needed(self) -> dict[str, int]:
+        """MiB of weights, of gradients and optimiser, and of what the longest batch keeps for its backward pass."""
+        import torch
+
+        from redistill.training.loop import one_pass
+
+        kept: dict[int, int] = {}
+
+        def note(tensor: Any) -> Any:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        stage, size = self.stage, self.stage.said["batch_size"]
+        longest = self.data.lengths.argsort()[-size:]
+        state = [*stage.learner.parameters(), *stage.learner.buffers()]
+        weights = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in state}
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            found = one_pass(stage, longest)
+        activations = sum(nbytes for place, nbytes in kept.items() if place not in weights)
+        trained = sum(p.nbytes for group in stage.optimiser.param_groups for p in group["params"])
+        del found
+        sizes = {"weights": sum(weights.values()), "gradients and optimiser": 3 * trained, "activations": activations}
+        return {name: value >> 20 for name, value in sizes.items()}
+
     def after_stage(self, stage: Any) -> None:
         pass
 
@@ -89,7 +118,8 @@ def main() -> None:
     plan = lay_out(root, check_experiment(root, arguments.experiment, [arguments.task], [0], "speed"))
     node = plan.nodes[plan.runs[0].key]
     runtime = node.config["runtime"] | {
-        "threads": arguments.threads, "portable": arguments.portable, "precision": arguments.precision
+        "threads": arguments.threads, "portable": arguments.portable, "precision": arguments.precision,
+        "device": arguments.device,
     }  # fmt: skip
     environment.pin(runtime)
     leave_out(arguments.without)
@@ -107,6 +137,7 @@ def _arguments() -> argparse.Namespace:
     made.add_argument("--task", default="speed/texts")
     made.add_argument("--steps", type=int, default=20)
     made.add_argument("--threads", type=int, default=1)
+    made.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     made.add_argument("--portable", action="store_true")
     made.add_argument("--precision", default="float32")
     made.add_argument("--without", nargs="*", choices=(*WAYS, "all"), default=[], help="ways that are not taken")
@@ -122,16 +153,17 @@ def _train(plan: Plan, node: Node, runtime: dict[str, Any], arguments: argparse.
     from redistill.training.run import SAVED, run
 
     clock = Clock(arguments.steps)
-    began = time.time()
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch) / "result"
         work.mkdir()
         with suppress(EnoughError):
             run(node.config | {"runtime": runtime}, _folders(plan, node), work, SAVED, (clock,))
+    steps = len(clock.marks) - 1
     return {
         "seconds_per_step": [b - a for a, b in zip(clock.marks, clock.marks[1:], strict=False)],
-        "samples_per_step": clock.samples[-(len(clock.marks) - 1):], "real_tokens": clock.real,
-        "computed_tokens": clock.computed, "memory": clock.memory, "build_seconds": time.time() - began,
+        "samples_per_step": clock.samples[-steps:], "real_tokens_per_step": clock.real[-steps:],
+        "real_tokens": sum(clock.real[-steps:]), "computed_tokens": sum(clock.computed[-steps:]),
+        "memory": clock.memory, "before": clock.before, "needed": clock.needed(),
     }  # fmt: skip
 
 
@@ -162,7 +194,7 @@ def _predict(plan: Plan, node: Node, runtime: dict[str, Any], arguments: argpars
     )  # fmt: skip
     model = load.load_run(node.folder(plan.root), runtime)
     began = time.perf_counter()
-    predict.logits_over(model, more, node.config["evaluation"]["batch_size"], "cpu")
+    predict.logits_over(model, more, node.config["evaluation"]["batch_size"], runtime["device"])
     seconds = time.perf_counter() - began
     return {"seconds": seconds, "samples": PREDICTED, "samples_per_second": PREDICTED / seconds}
 

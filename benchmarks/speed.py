@@ -2,7 +2,7 @@
 
 python benchmarks/speed.py [PART...]     writes benchmarks/results/speed-PART.json for each part
 
-Parts: text, score, evaluation, image, ways, start, memory. Texts are MRPC's and images CIFAR-10's where
+Parts: text, evaluation, image, ways, start, memory, scaling, score. Texts are MRPC's and images CIFAR-10's where
 REDISTILL_SHARED_DATA names a folder that has them (`glue_hub/mrpc`, `cifar10`), else movie reviews and digits of the
 embedded study. Every tool gets both cores in two ways, one run on all threads and one-thread runs side by side, and the
 better way counts. The tools take turns, REPEATS times, so that what else the machine does falls on all of them.
@@ -19,21 +19,26 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+import numpy as np
 import yaml
 from ours import WAYS
 
+from redistill.plan import make_plan
 from redistill.provenance import record, store
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRATCH = ROOT / "benchmarks" / "scratch"
 PROJECT, SHARED = SCRATCH / "project", SCRATCH / "shared"
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
-REPEATS, STEPS, WARM = 3, 20, 3  # of these steps the first ones are not counted
+REPEATS, STEPS, WARM = 3, 15, 3  # of these steps the first ones are not counted
 SEEDS = (0, 1, 2)
 LIMIT = 3600  # seconds that any one command may take
 CORES = os.cpu_count() or 1
-HALF = {"avx512_bf16", "amx_bf16"} & set(record.machine()["features"])  # units for bfloat16
+DEVICE = "cuda" if Path("/dev/nvidiactl").exists() else "cpu"
+HALF = DEVICE == "cuda" or {"avx512_bf16", "amx_bf16"} & set(record.machine()["features"])  # units for bfloat16
+BF16 = ("--precision", "bfloat16")
 Result = dict[str, Any]
+Command = Callable[[int, Path], list[str]]  # threads, and the file to write
 
 
 # --- the project, and what both sides share -----------------------------------------------------------------------
@@ -41,19 +46,18 @@ Result = dict[str, Any]
 
 def lay_out() -> None:
     """A project with the benchmark's study, made, and the same data and weights for the peers."""
-    if (SHARED / "ready").is_file():
-        return
-    shutil.rmtree(SCRATCH, ignore_errors=True)
-    PROJECT.mkdir(parents=True)
     for folder in ("configs", "envs", "workflow", "profiles"):
-        shutil.copytree(ROOT / folder, PROJECT / folder)
+        shutil.copytree(ROOT / folder, PROJECT / folder, dirs_exist_ok=True)
     shutil.copytree(ROOT / "benchmarks" / "configs", PROJECT / "configs", dirs_exist_ok=True)
     shutil.copyfile(ROOT / "Snakefile", PROJECT / "Snakefile")
     _say_where_the_data_is(os.environ.get("REDISTILL_SHARED_DATA"))
-    for experiment, task in (("kd", "texts"), ("finetuned", "texts"), ("image-kd", "images")):
-        _ours("redistill", "run", f"speed/{experiment}", "--task", f"speed/{task}", "--seed", "0", "--study", "speed")
-    _ours("share")
-    (SHARED / "ready").touch()
+    key, ready = make_plan(PROJECT, "speed").target.key, SHARED / "ready"
+    if ready.is_file() and ready.read_text(encoding="utf-8") == key:
+        return
+    _make_study("speed")
+    shutil.rmtree(SHARED, ignore_errors=True)
+    _ours("share.py")
+    ready.write_text(key, encoding="utf-8")
 
 
 def _say_where_the_data_is(shared: str | None) -> None:
@@ -77,11 +81,15 @@ def _say_where_the_data_is(shared: str | None) -> None:
         (tasks / f"{name}.yaml").write_text(yaml.safe_dump(value), encoding="utf-8")
 
 
-def _ours(*command: str) -> None:
-    arguments = (
-        ["-m", *command] if command[0] == "redistill" else [str(ROOT / "benchmarks" / f"{command[0]}.py"), *command[1:]]
-    )
-    subprocess.run([sys.executable, *arguments], cwd=PROJECT, env=_environment(), check=True, timeout=LIMIT)
+def _ours(program: str) -> None:
+    """A program of this folder, inside the project."""
+    arguments = [sys.executable, str(ROOT / "benchmarks" / program)]
+    subprocess.run(arguments, cwd=PROJECT, env=_environment(), check=True, timeout=LIMIT)
+
+
+def _make_study(name: str) -> None:
+    arguments = [sys.executable, "-m", "snakemake", "--cores", str(CORES), "--config", f"study={name}"]
+    subprocess.run(arguments, cwd=PROJECT, env=_environment(), check=True, timeout=LIMIT)
 
 
 def _environment(threads: int = 1) -> dict[str, str]:
@@ -98,42 +106,48 @@ def _environment(threads: int = 1) -> dict[str, str]:
 # --- commands, one run on all threads or as many runs as there are cores ------------------------------------------
 
 
-def our_command(what: str, experiment: str, *more: str) -> Callable[[int, Path], list[str]]:
+def our_command(what: str, experiment: str, *more: str) -> Command:
     return lambda threads, out: [
         sys.executable, str(ROOT / "benchmarks" / "ours.py"), what, experiment, "--threads", str(threads),
-        "--out", str(out), *more,
+        "--device", DEVICE, "--out", str(out), *more,
     ]  # fmt: skip
 
 
-def peer_command(program: str, tool: str, *more: str) -> Callable[[int, Path], list[str]]:
+def peer_command(program: str, tool: str, *more: str) -> Command:
     data = SHARED / ("images" if program == "image" else "texts")
     return lambda threads, out: [
         str(PEERS), str(ROOT / "benchmarks" / "peers" / f"{program}.py"), tool, str(data), "--threads", str(threads),
-        "--out", str(out), *more,
+        "--device", DEVICE, "--out", str(out), *more,
     ]  # fmt: skip
 
 
-def run(command: Callable[[int, Path], list[str]], processes: int) -> list[Result]:
+def run(command: Command, processes: int) -> list[Result]:
     """Run it with all threads, or as so many one-thread processes at once; what each of them found."""
-    threads = 1 if processes > 1 else CORES
-    files = [SCRATCH / f"out-{i}.json" for i in range(processes)]
+    return _at_once([command] * processes)
+
+
+def _at_once(commands: list[Command]) -> list[Result]:
+    """Run commands side by side, the cores shared out among them."""
+    threads = CORES // len(commands)
+    files = [SCRATCH / f"out-{i}.json" for i in range(len(commands))]
     children = []
-    for file in files:
+    for command, file in zip(commands, files, strict=True):
         file.unlink(missing_ok=True)
         children.append(
             subprocess.Popen(
                 command(threads, file), cwd=PROJECT, env=_environment(threads), stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE, text=True,
+                stderr=file.with_suffix(".log").open("w"),
             )
         )  # fmt: skip
     try:
-        for child in children:
-            _, said = child.communicate(timeout=LIMIT)
-            if child.returncode:
+        for child, file in zip(children, files, strict=True):
+            if child.wait(timeout=LIMIT):
+                said = file.with_suffix(".log").read_text(encoding="utf-8", errors="replace")
                 sys.exit(f"{' '.join(map(str, child.args))}\n{said[-2000:]}")
     finally:
         for child in children:
             child.kill()
+            child.wait()
     return [json.loads(file.read_text(encoding="utf-8")) for file in files]
 
 
@@ -145,15 +159,12 @@ def rate(found: list[Result], length: float | None) -> float:
     """
     total = 0.0
     for one in found:
-        seconds = one["seconds_per_step"]
-        share = sum(seconds[WARM:]) / sum(seconds)  # of the tokens, about
-        steps = one.get("samples_per_step") or [one["samples"] / len(seconds)] * len(seconds)
-        counted = one["real_tokens"] * share / length if length else sum(steps[WARM:])
-        total += counted / sum(seconds[WARM:])
+        steps = one["real_tokens_per_step"] if length else one["samples_per_step"]
+        total += sum(steps[WARM:]) / (length or 1) / sum(one["seconds_per_step"][WARM:])
     return total
 
 
-def in_turns(tools: dict[str, Callable[[int, Path], list[str]]], length: float | None) -> Result:
+def in_turns(tools: dict[str, Command], length: float | None) -> Result:
     """Each tool's rates in both ways, REPEATS times in turns; and the better way's."""
     rates: dict[str, dict[str, list[float]]] = {tool: {"one run": [], "side by side": []} for tool in tools}
     padding: dict[str, float] = {}
@@ -193,47 +204,60 @@ def text() -> Result:
         "torchdistill finetuning": peer_command("text", "torchdistill-finetune", *steps),
         "Trainer": peer_command("text", "trainer-fp32", *steps),
         "Trainer, grouped": peer_command("text", "trainer-fp32-grouped", *steps),
-        "redistill finetuning, portable": our_command("train", "speed/finetuned", "--portable", *steps),
+    }
+    if DEVICE == "cpu":
+        tools["redistill finetuning, portable"] = our_command("train", "speed/finetuned", "--portable", *steps)
+    against = {
+        "redistill kd": ["torchdistill kd"],
+        "redistill finetuning": ["torchdistill finetuning", "Trainer", "Trainer, grouped"],
     }
     if HALF:
-        half = ("--precision", "bfloat16")
         tools |= {
-            "redistill kd, bf16": our_command("train", "speed/kd", *half, *steps),
-            "redistill finetuning, bf16": our_command("train", "speed/finetuned", *half, *steps),
+            "redistill kd, bf16": our_command("train", "speed/kd", *BF16, *steps),
+            "redistill finetuning, bf16": our_command("train", "speed/finetuned", *BF16, *steps),
             "Trainer, bf16": peer_command("text", "trainer-bf16", *steps),
             "Trainer, bf16, grouped": peer_command("text", "trainer-bf16-grouped", *steps),
         }
+        against["redistill kd, bf16"] = ["torchdistill kd"]
+        against["redistill finetuning, bf16"] = ["torchdistill finetuning", "Trainer", "Trainer, bf16, grouped"]
     shape = json.loads((SHARED / "texts" / "shape.json").read_text(encoding="utf-8"))
     found = in_turns(tools, shape["mean_length"])
-    passes = min(
-        max(one["seconds"] for one in run(our_command("outputs", "speed/kd"), CORES)) / CORES for _ in range(REPEATS)
-    )
-    for name in [name for name in found if name.startswith("redistill kd")]:
-        found[name]["best without teacher passes"] = found[name]["best"]
-        student = shape["epochs"] * shape["train"] / found[name]["best"]  # seconds; one teacher pass serves all seeds
-        found[name]["best"] = shape["epochs"] * shape["train"] / (student + passes / len(SEEDS))
-    limit = max(sum(one["float32"] for one in run(_products, processes)) for processes in (1, CORES))
-    work = {name: _useful(found[name]["best without teacher passes" if "kd" in name else "best"], shape) / limit
-            for name in found if name.startswith("redistill") and "bf16" not in name}  # fmt: skip
-    against = [
-        *ratios(found, "redistill kd", ["torchdistill kd"]).items(),
-        *ratios(found, "redistill finetuning", ["torchdistill finetuning", "Trainer", "Trainer, grouped"]).items(),
-    ]
-    if HALF:
-        against += ratios(found, "redistill kd, bf16", ["torchdistill kd"]).items()
-        against += ratios(found, "redistill finetuning, bf16",
-                          ["torchdistill finetuning", "Trainer", "Trainer, bf16, grouped"]).items()  # fmt: skip
+    limits = _limits()
+    work = {name: _useful(rates["best"], shape) / limits["bfloat16" if "bf16" in name else "float32"]
+            for name, rates in found.items() if name.startswith("redistill")}  # fmt: skip
+    passes = {name: _teacher_passes(*more) for name, more in (("redistill kd", ()), ("redistill kd, bf16", BF16))
+              if name in found}  # fmt: skip
+    for name, seconds in passes.items():  # one teacher pass serves all epochs of all seeds
+        rate = found[name]["best without teacher passes"] = found[name]["best"]
+        student = shape["epochs"] * shape["train"] / rate
+        found[name]["best"] = round(shape["epochs"] * shape["train"] / (student + seconds / len(SEEDS)), 2)
     return {
-        "samples per second": found, "ratios": dict(against), "teacher passes, seconds": round(passes, 1),
-        "cost of a distilled student over a fine-tuned one":
-            round(found["redistill finetuning"]["best"] / found["redistill kd"]["best"], 3),
-        "products, GFLOP/s": round(limit, 1), "useful share of it": {k: round(v, 3) for k, v in work.items()},
+        "samples per second": found,
+        "ratios": {name: r for ours, others in against.items() for name, r in ratios(found, ours, others).items()},
+        "seconds of a teacher's pass over train": {name: round(seconds, 1) for name, seconds in passes.items()},
+        "cost of a distilled student over a fine-tuned one": {
+            name: round(found[name.replace("kd", "finetuning")]["best"] / found[name]["best"], 3) for name in passes
+        },
+        "products, GFLOP/s": {name: round(limit, 1) for name, limit in limits.items()},
+        "useful share of it": {name: round(share, 3) for name, share in work.items()},
         "data": shape,
     }  # fmt: skip
 
 
+def _teacher_passes(*more: str) -> float:
+    """Seconds of a pass over the training split with all cores: as many at once as there are cores, shared out."""
+    command = our_command("outputs", "speed/kd", *more)
+    return min(max(one["seconds"] for one in run(command, CORES)) / CORES for _ in range(REPEATS))
+
+
+def _limits() -> Result:
+    """GFLOP/s of the machine's matrix products by type: the better of both ways to use its cores."""
+    found = [run(_products, processes) for processes in (1, CORES) for _ in range(REPEATS)]
+    return {name: max(sum(one[name] for one in some) for some in found) for name in found[0][0] if found[0][0][name]}
+
+
 def _products(threads: int, out: Path) -> list[str]:
-    return [sys.executable, str(ROOT / "benchmarks" / "products.py"), str(threads), str(out)]
+    return [sys.executable, str(ROOT / "benchmarks" / "products.py"), str(threads), DEVICE, str(out)]
 
 
 def _useful(samples_per_second: float, shape: Result) -> float:
@@ -249,60 +273,46 @@ def _useful(samples_per_second: float, shape: Result) -> float:
 
 
 def score() -> Result:
-    """Whole runs of one epoch, three seeds: do both sides reach the same score, and how long do three students take?"""
-    found: Result = {}
-    began = time.perf_counter()
-    arguments = [sys.executable, "-m", "snakemake", "--cores", str(CORES), "--config", "study=speed-score"]
-    _study_of_scores()
-    subprocess.run(arguments, cwd=PROJECT, env=_environment(), check=True, timeout=LIMIT)
-    seconds = time.perf_counter() - began
-    cells = {}
-    for file in (PROJECT / "store" / "results").glob("*/metrics.json"):
-        title = json.loads((PROJECT / "store" / "records" / f"{file.parent.name}.json").read_text())["what"]
-        cells[title] = json.loads(file.read_text(encoding="utf-8"))
-    found["redistill kd"] = {"seconds for 3 students and the teacher's outputs": round(seconds, 1),
-                             "score": _scores(cells["speed/kd · speed/texts"]["dev"])}  # fmt: skip
+    """Whole runs, three seeds: do both sides reach the same score, and how long do three students take?"""
+    found: Result = {"redistill kd": _students("float32")}
+    if HALF:
+        found["redistill kd, bf16"] = _students("bfloat16")
     began, done, waiting = time.perf_counter(), list[Result](), list(SEEDS)
     while waiting:
         now, waiting = waiting[:CORES], waiting[CORES:]
-        children = []
-        for seed in now:
-            command = peer_command("text", "torchdistill-kd", "--seed", str(seed))(
-                CORES // len(now), SCRATCH / f"seed-{seed}.json"
-            )
-            children.append(
-                subprocess.Popen(
-                    command, env=_environment(CORES // len(now)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-                )
-            )
-        if any(child.wait(timeout=LIMIT) for child in children):
-            sys.exit("torchdistill failed")
-        done += [json.loads((SCRATCH / f"seed-{seed}.json").read_text(encoding="utf-8")) for seed in now]
-    seconds = time.perf_counter() - began
-    values = [fmean(one["score"].values()) for one in done]
-    found["torchdistill kd"] = {
-        "seconds for 3 students": round(seconds, 1),
-        "score": _spread([100 * v for v in values]),
+        done += _at_once([peer_command("text", "torchdistill-kd", "--seed", str(seed)) for seed in now])
+    found["torchdistill kd"] = _finished(began, [fmean(one["score"].values()) for one in done])
+    theirs = found["torchdistill kd"]["seconds of three students"]
+    found["students made per hour, ratio"] = {
+        name: round(theirs / one["seconds of three students"], 2) for name, one in found.items() if "redistill" in name
     }
-    ours = found["redistill kd"]["seconds for 3 students and the teacher's outputs"]
-    found["students made per hour, ratio"] = round(seconds / ours, 2)
     return found
 
 
-def _scores(dev: Result) -> Result:
-    return _spread([100 * one["value"] for one in dev.values()])
-
-
-def _study_of_scores() -> None:
+def _students(precision: str) -> Result:
+    """Three students by Snakemake, with the teacher's outputs; the teacher is there, as it is for the peer."""
+    name = f"speed-{precision}"
     study = yaml.safe_load((PROJECT / "configs" / "studies" / "speed.yaml").read_text(encoding="utf-8"))
-    rows = [{"experiment": "speed/kd"}]
-    study["tables"] = {"text": {"title": "Texts", "tasks": ["speed/texts"], "seeds": list(SEEDS), "rows": rows}}
-    (PROJECT / "configs" / "studies" / "speed-score.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
-    made = json.loads((SHARED / "texts" / "shape.json").read_text(encoding="utf-8"))["students"]
-    for key in made:  # students are made anew; the teacher was made before, as it was for the peer
-        shutil.rmtree(PROJECT / "store" / "runs" / key, ignore_errors=True)
-    for folder in (PROJECT / "store" / "outputs").glob("*"):
-        shutil.rmtree(folder)
+    study["runtime"] |= {"precision": precision}
+    rows = [{"experiment": "speed/kd", "seeds": list(SEEDS)}]
+    study["tables"] = {"text": {**study["tables"]["text"], "rows": [{"experiment": "speed/teacher"}]}}
+    file = PROJECT / "configs" / "studies" / f"{name}.yaml"
+    file.write_text(yaml.safe_dump(study), encoding="utf-8")
+    _make_study(name)
+    study["tables"]["text"]["rows"] = rows
+    file.write_text(yaml.safe_dump(study), encoding="utf-8")
+    for node in make_plan(PROJECT, name).nodes.values():
+        if node.kind in ("outputs", "student", "cell", "table", "study"):  # what was made before is made anew
+            shutil.rmtree(node.folder(PROJECT), ignore_errors=True)
+    began = time.perf_counter()
+    _make_study(name)
+    metrics = json.loads((PROJECT / "results" / name / "metrics.json").read_text(encoding="utf-8"))
+    return _finished(began, list(metrics["text"]["speed/kd"]["speed/texts"].values()))
+
+
+def _finished(began: float, scores: list[float]) -> Result:
+    seconds = round(time.perf_counter() - began, 1)
+    return {"seconds of three students": seconds, "score": _spread([100 * value for value in scores])}
 
 
 def evaluation() -> Result:
@@ -377,21 +387,56 @@ def start() -> Result:
     return {"seconds": {name: _spread(v) for name, v in times.items()}, "over the import of torch": round(over, 2)}
 
 
+def scaling() -> Result:
+    """How time grows with tokens, steps and students: what the estimates of `redistill plan` rest on."""
+    shape = json.loads((SHARED / "texts" / "shape.json").read_text(encoding="utf-8"))
+    found = [run(our_command("train", "speed/kd", "--steps", str(steps)), 1)[0] for steps in (10, 40, 115)]
+    long = found[-1]
+    tokens, seconds = np.array(long["real_tokens_per_step"][WARM:]), np.array(long["seconds_per_step"][WARM:])
+    slope, start = np.polyfit(tokens, seconds, 1)
+    explained = 1 - np.var(seconds - (start + slope * tokens)) / np.var(seconds)
+    student = shape["epochs"] * shape["train"] * shape["mean_length"] * sum(seconds) / sum(tokens)
+    passes = _teacher_passes() * CORES
+    return {
+        "seconds of steps, by steps": {
+            len(one["seconds_per_step"]): round(sum(one["seconds_per_step"]), 2) for one in found
+        },
+        "a step": {
+            "milliseconds": round(1000 * start, 1), "and per 1,000 tokens": round(1e6 * slope, 1),
+            "share of the variance that tokens explain": round(explained, 3), "steps": len(tokens),
+        },
+        "seconds of a distilled student with its share of the teacher's pass, by students a teacher": {
+            students: round(student + passes / students, 1) for students in (1, 3, 10, 100)
+        },
+    }  # fmt: skip
+
+
 def memory() -> Result:
     """Memory of a training job over its steps, and over weights, gradients, optimiser and activations."""
-    found = run(our_command("train", "speed/finetuned", "--steps", "60"), CORES)[0]
+    if DEVICE != "cpu":
+        return {"not measured": "the memory of the process is counted, not that of a GPU"}
+    found = run(our_command("train", "speed/finetuned", "--steps", "100"), CORES)[0]
     used = [round(value / 2**20) for value in found["memory"]]
-    return {"MiB after steps 5, 20, 40, 60": [used[i - 1] for i in (5, 20, 40, 60)], "peak MiB": found["peak_mib"]}
+    grown = max(found["memory"]) / 2**20 - found["before"] / 2**20
+    return {
+        "MiB after steps 10, 25, 50, 100": [used[i - 1] for i in (10, 25, 50, 100)],
+        "MiB before the run is built": round(found["before"] / 2**20),
+        "MiB needed": found["needed"],
+        "grown over needed": round(grown / sum(found["needed"].values()), 2),
+    }
 
 
-PARTS = {part.__name__: part for part in (text, score, evaluation, image, ways, start, memory)}
+PARTS = {part.__name__: part for part in (text, evaluation, image, ways, start, memory, scaling, score)}
+
+
+def _result(part: str, device: str) -> Path:
+    return ROOT / "benchmarks" / "results" / f"speed-{part}{'-cuda' * (device == 'cuda')}.json"
 
 
 def written() -> str:
     """What the result files say, as tables in Markdown."""
     lines = []
-    for part in PARTS:
-        file = ROOT / "benchmarks" / "results" / f"speed-{part}.json"
+    for part, file in ((part, _result(part, device)) for device in ("cpu", "cuda") for part in PARTS):
         if not file.is_file():
             continue
         found = json.loads(file.read_text(encoding="utf-8"))
@@ -431,7 +476,7 @@ def main() -> None:
     for part in asked:
         result = {"command": f"python benchmarks/speed.py {part}", "machine": record.machine(), "cores": CORES,
                   "repeats": REPEATS, **PARTS[part]()}  # fmt: skip
-        store.write_atomically(ROOT / "benchmarks" / "results" / f"speed-{part}.json", store.pretty(result))
+        store.write_atomically(_result(part, DEVICE), store.pretty(result))
         print(json.dumps(result, indent=1))
     store.write_atomically(ROOT / "benchmarks" / "results" / "speed.md", written())
 

@@ -72,13 +72,13 @@ def main() -> None:
     settings = read_settings(arguments.folder, DEFAULTS)
     settings["epochs"] = arguments.epochs or settings["epochs"]
     data = {"train": Images(arguments.folder / "train.npz", augmentation(settings))}
-    teacher = build_model(arguments.folder, "teacher", settings)
+    teacher = build_model(arguments.folder, "teacher", settings).to(arguments.device)
     teacher.train(arguments.teacher_mode == "train")
-    student = build_model(arguments.folder, "student", settings)
+    student = build_model(arguments.folder, "student", settings).to(arguments.device)
     config = training_config(settings, arguments.workers)
-    box = get_distillation_box(teacher, student, data, config, torch.device("cpu"), None, False, 1)
+    box = get_distillation_box(teacher, student, data, config, torch.device(arguments.device), None, False, 1)
     clock = StepClock()
-    samples = train(box, clock, arguments.steps)
+    samples = train(box, clock, arguments.steps, arguments.device)
     extra = {"workers": arguments.workers, "teacher_mode": arguments.teacher_mode, "score": None, "settings": settings}
     write(arguments, clock, samples, extra)
 
@@ -151,12 +151,12 @@ def kd_term(settings: dict[str, Any]) -> dict[str, Any]:
     return {"criterion": {"key": "KDLoss", "kwargs": kwargs}, "weight": 1.0 if alpha else beta * temperature**2}
 
 
-def train(box: DistillationBox, clock: StepClock, limit: int | None) -> int:
+def train(box: DistillationBox, clock: StepClock, limit: int | None, device: str) -> int:
     """All epochs, or so many steps; returns how many images went through."""
     samples = 0
     for epoch in range(box.num_epochs):
         box.pre_epoch_process(epoch=epoch)
-        for count in train_one_epoch(box, epoch, clock):
+        for count in train_one_epoch(box, epoch, clock, device):
             samples += count
             if clock.steps == limit:
                 return samples
@@ -164,7 +164,7 @@ def train(box: DistillationBox, clock: StepClock, limit: int | None) -> int:
     return samples
 
 
-def train_one_epoch(box: DistillationBox, epoch: int, clock: StepClock) -> Iterator[int]:
+def train_one_epoch(box: DistillationBox, epoch: int, clock: StepClock, device: str) -> Iterator[int]:
     """One epoch as in torchdistill's image example; hands over each step's number of images, so that it can be left."""
     logger = MetricLogger(delimiter="  ")
     logger.add_meter("lr", SmoothedValue(window_size=1, fmt="{value}"))
@@ -172,6 +172,7 @@ def train_one_epoch(box: DistillationBox, epoch: int, clock: StepClock) -> Itera
     clock.start()
     for images, labels, extra in logger.log_every(box.train_data_loader, LOG_EVERY, f"Epoch: [{epoch}]"):
         began = time.time()
+        images, labels = images.to(device), labels.to(device)
         loss = box.forward_process(images, labels, extra)
         box.post_forward_process(loss=loss)
         logger.update(loss=loss.item(), lr=box.optimizer.param_groups[0]["lr"])

@@ -47,6 +47,7 @@ def parser(description: str, tools: tuple[str, ...]) -> argparse.ArgumentParser:
     made.add_argument("--epochs", type=int, help="settings.json says when this does not")
     made.add_argument("--steps", type=int, help="stop after so many steps; the schedule stays that of all epochs")
     made.add_argument("--threads", type=int, default=2)
+    made.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--out", type=Path, required=True)
     return made

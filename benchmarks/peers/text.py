@@ -86,8 +86,11 @@ class CountingCollator:
 
     def tokens(self, steps: int) -> dict[str, Any]:
         """Tokens of the first so many batches: a loader that reads ahead may have collated more."""
-        computed, real = sum(self.computed[:steps]), sum(self.real[:steps])
-        return {"computed_tokens": computed, "real_tokens": real, "padding_share": 1 - real / computed}
+        real = self.real[:steps]
+        return {
+            "samples_per_step": self.examples[:steps], "real_tokens_per_step": real,
+            "real_tokens": sum(real), "computed_tokens": sum(self.computed[:steps]),
+        }  # fmt: skip
 
 
 class Marks(TrainerCallback):
@@ -116,7 +119,7 @@ def main() -> None:
     settings = read_settings(arguments.folder, DEFAULTS)
     settings["epochs"] = arguments.epochs or settings["epochs"]
     tokenizer = AutoTokenizer.from_pretrained(arguments.folder / "student")
-    student = load_model(arguments.folder / "student")
+    student = load_model(arguments.folder / "student").to(arguments.device)
     dev = read_examples(arguments.folder / "dev.parquet", tokenizer, settings["max_length"])
     if arguments.tool == "trainer-predict":
         predict(arguments, settings, student, tokenizer, dev)
@@ -162,6 +165,7 @@ def evaluate(
     expected: list[int] = []
     predicted: list[int] = []
     for batch in DataLoader(examples, batch_size=batch_size, collate_fn=DataCollatorWithPadding(tokenizer)):
+        batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
         expected += batch.pop("labels").tolist()
         predicted += model(**batch).logits.argmax(dim=-1).tolist()
     average = "binary" if model.config.num_labels == 2 else "macro"
@@ -201,7 +205,7 @@ def train_with_torchdistill(
     box = build_box(arguments, settings, student, {"train": train})
     for epoch in range(box.num_epochs):
         box.pre_epoch_process(epoch=epoch)
-        for _ in train_one_epoch(box, epoch, clock):
+        for _ in train_one_epoch(box, epoch, clock, arguments.device):
             if clock.steps == arguments.steps:
                 return
         box.post_epoch_process()
@@ -211,14 +215,14 @@ def build_box(
     arguments: argparse.Namespace, settings: dict[str, Any], student: PreTrainedModel, data: dict[str, Dataset]
 ) -> DistillationBox | TrainingBox:
     config = training_config(settings, steps_per_epoch(data["train"], settings) * settings["epochs"])
-    rest = (torch.device("cpu"), None, False, 1)  # device, its ids, not distributed, no factor on the rate
+    rest = (torch.device(arguments.device), None, False, 1)  # device, its ids, not distributed, no factor on the rate
     if arguments.tool == "torchdistill-finetune":
         return get_training_box(student, data, config | finetuning_config(), *rest)
-    teacher = load_model(arguments.folder / "teacher")
+    teacher = load_model(arguments.folder / "teacher").to(arguments.device)
     return get_distillation_box(teacher, student, data, config | distillation_config(settings), *rest)
 
 
-def train_one_epoch(box: DistillationBox | TrainingBox, epoch: int, clock: StepClock) -> Iterator[None]:
+def train_one_epoch(box: DistillationBox | TrainingBox, epoch: int, clock: StepClock, device: str) -> Iterator[None]:
     """One epoch; hands over after every step, so that it can be left.
 
     The example passes targets=None, whereupon KDLoss drops its term on the labels and the squared temperature. Here the
@@ -230,6 +234,7 @@ def train_one_epoch(box: DistillationBox | TrainingBox, epoch: int, clock: StepC
     clock.start()
     for batch in logger.log_every(box.train_data_loader, LOG_EVERY, f"Epoch: [{epoch}]"):
         began = time.time()
+        batch = {name: tensor.to(device) for name, tensor in batch.items()}
         loss = box.forward_process(batch, targets=batch["labels"], supp_dict=None)
         box.post_forward_process(loss=loss)
         logger.update(loss=loss.item(), lr=box.optimizer.param_groups[0]["lr"])
@@ -319,7 +324,7 @@ def train_with_trainer(
     """Fine-tuning with the Trainer's defaults; the tool's name says its precision and whether it groups by length."""
     with tempfile.TemporaryDirectory() as scratch:
         chosen = TrainingArguments(
-            **quiet(scratch, arguments.seed),
+            **quiet(scratch, arguments),
             num_train_epochs=settings["epochs"],
             per_device_train_batch_size=settings["batch_size"],
             learning_rate=settings["learning_rate"],
@@ -341,10 +346,10 @@ def train_with_trainer(
         trainer.train()
 
 
-def quiet(scratch: str, seed: int) -> dict[str, Any]:
-    """On CPUs, nothing saved, nothing reported."""
+def quiet(scratch: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """On the device that was asked for, nothing saved, nothing reported."""
     silent = {"save_strategy": "no", "report_to": "none", "disable_tqdm": True}
-    return {"output_dir": scratch, "use_cpu": True, "seed": seed, **silent}
+    return {"output_dir": scratch, "use_cpu": arguments.device == "cpu", "seed": arguments.seed, **silent}
 
 
 def predict(
@@ -360,7 +365,7 @@ def predict(
     repeated = concatenate_datasets([dev] * math.ceil(wanted / len(dev))).select(range(wanted))
     with tempfile.TemporaryDirectory() as scratch:
         chosen = TrainingArguments(
-            **quiet(scratch, arguments.seed), per_device_eval_batch_size=settings["batch_size"], bf16=False
+            **quiet(scratch, arguments), per_device_eval_batch_size=settings["batch_size"], bf16=False
         )
         trainer = Trainer(
             model=student,
