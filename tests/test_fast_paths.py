@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -363,6 +364,19 @@ def test_stored_outputs_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
     indices = np.array([49, 0, 19, 20, 20, 7])
     assert np.array_equal(stored.of(indices), logits[indices])
     assert all(isinstance(part, np.memmap) for part in stored.parts)
+
+
+def test_outputs_of_ten_million_are_read_without_loading_them(tmp_path: Path) -> None:
+    many, process = 10_000_000, psutil.Process()
+    file = np.lib.format.open_memmap(tmp_path / "logits.npy", mode="w+", dtype=np.float32, shape=(many, 16))
+    file[[0, many - 1]] = 1.0  # the rest is a hole in the file
+    del file
+    before = process.memory_info().rss
+    stored = Stored({"outputs teacher train": tmp_path}, "teacher", ["train"])
+    for indices in np.random.default_rng(0).integers(0, many, (50, 32)):
+        assert stored.of(indices).shape == (32, 16)
+    assert stored.of(np.array([many - 1, 0])).min() == 1.0
+    assert process.memory_info().rss - before < 2**26, "of 640 MB"
 
 
 @pytest.mark.parametrize("size", [8, 16, 32])

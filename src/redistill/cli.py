@@ -255,9 +255,13 @@ def times(study: StudyArgument = DEFAULT_STUDY,
           picture: Annotated[Path | None, typer.Option("--output", "-o", help="SVG file to draw them in")] = None,
           ) -> None:  # fmt: skip
     """Print where the time of what a study has made went, from its records; and draw it, one bar a thing."""
-    from redistill.performance.times import show as show_times
+    from redistill.performance import gantt
+    from redistill.performance import times as of
 
-    show_times(_plan(study), picture)
+    plan = _plan(study)
+    of.show(plan)
+    if picture is not None:
+        gantt.write(plan, picture)
 
 
 @app.command()

@@ -11,6 +11,7 @@ import gc
 import importlib
 import json
 import os
+import runpy
 import selectors
 import signal
 import socket
@@ -185,9 +186,7 @@ def _run() -> NoReturn:
     """Do what `python -m redistill` does, and end without taking apart what was imported: that takes a second."""
     status: Any = None
     try:
-        from redistill.cli import main
-
-        main()
+        runpy.run_module("redistill", run_name="__main__")
     except SystemExit as ended:
         status = ended.code
     except BaseException:

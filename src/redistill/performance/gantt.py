@@ -1,10 +1,12 @@
 """A picture of a study's making: one bar a thing, from its begin to its end, coloured by its kind. SVG, by hand."""
 
 from html import escape
+from pathlib import Path
 
-from redistill.performance.times import Bar
+from redistill.performance.times import Bar, bars_of, sittings
 from redistill.performance.units import seconds_of
-from redistill.plan import KINDS
+from redistill.plan import KINDS, Plan
+from redistill.provenance.store import write_atomically
 
 WIDTH, LEFT, LABEL = 1100, 16, 330  # of the picture, beside the bars, and kept to their right for titles
 TOP, ROW, LANE = 96, 13, 22  # above the bars; height of a row of its own, and of a lane that is shared
@@ -19,11 +21,20 @@ COLOURS = {
 }  # fmt: skip
 
 
-def draw(name: str, sittings: list[list[Bar]]) -> str:
+def write(plan: Plan, file: Path) -> None:
+    """Draw what has been made of a study into a file.
+
+    Raises:
+        RedistillError: nothing has.
+    """
+    write_atomically(file, draw(plan.checked.name, sittings(bars_of(plan))))
+
+
+def draw(name: str, parts: list[list[Bar]]) -> str:
     """The picture of a study, its sittings side by side, with the time between them left out."""
-    bars = [bar for part in sittings for bar in part]
+    bars = [bar for part in parts for bar in part]
     own_rows = len(bars) <= ROWS
-    spans = [(part[0].begin, max(bar.end for bar in part)) for part in sittings]
+    spans = [(part[0].begin, max(bar.end for bar in part)) for part in parts]
     width = WIDTH - 2 * LEFT - (LABEL if own_rows else 0) - GAP * (len(spans) - 1)
     scale = width / max(sum(end - begin for begin, end in spans), 1e-9)
     step = next((s for s in STEPS if s * scale >= 55), STEPS[-1])
@@ -31,7 +42,7 @@ def draw(name: str, sittings: list[list[Bar]]) -> str:
     pitch = ROW if own_rows else LANE
     bottom = TOP + rows * pitch
     lines, row, x0 = list[str](), 0, float(LEFT)
-    for part, (begin, end) in zip(sittings, spans, strict=True):
+    for part, (begin, end) in zip(parts, spans, strict=True):
         lines += _axis(x0, end - begin, scale, step, bottom)
         for bar in part:
             x, y = x0 + (bar.begin - begin) * scale, TOP + (row if own_rows else bar.lane) * pitch

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -165,12 +164,7 @@ def report(found: dict[str, Any]) -> Group:
     return Group(table, longest, said)
 
 
-def show(plan: Plan, picture: Path | None) -> None:
-    """Print a study's times; and draw them."""
-    found = summary(plan)
-    Console(width=None if Console().is_terminal else 120, soft_wrap=True, markup=False).print(report(found))
-    if picture is not None:
-        from redistill.performance.gantt import draw
-        from redistill.provenance.store import write_atomically
-
-        write_atomically(picture, draw(found["study"], sittings(bars_of(plan))))
+def show(plan: Plan) -> None:
+    """Print a study's times."""
+    console = Console(width=None if Console().is_terminal else 120, soft_wrap=True, markup=False)
+    console.print(report(summary(plan)))
