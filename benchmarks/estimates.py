@@ -42,8 +42,8 @@ def main() -> int:
 def written(result: dict[str, Any]) -> str:
     """The result as a table in Markdown."""
     lines = [
-        f"`{result['command']}`, {result['machine']['processor']}: {result['things']} things. By which factor estimates",
-        "of seconds were off, too high or too low; and the sum of all estimates over that of all costs.",
+        f"`{result['command']}`, {result['machine']['processor']}: {result['things']} things. By which factor",
+        "estimates of seconds were off, too high or too low; and the sum of all estimates over that of all costs.",
         "",
         "| known | kind | things | median factor | 90th percentile | sum |",
         "|---|---|---:|---:|---:|---:|",
