@@ -25,9 +25,12 @@ fuzz: setup ## the long form of the fuzz test: 10,000 spoilt configurations
 kills: setup ## the long form of the resume tests: 50 SIGKILLs of every kind of run
 	REDISTILL_KILLS=50 .venv/bin/python -m pytest tests/test_engine.py -k kill --timeout 5400
 
-bench: setup ## measure speed beside the peers and write benchmarks/results/ (REDISTILL_SHARED_DATA=folder; an hour)
+bench: reproduce ## measure speed beside the peers and write benchmarks/results/ (REDISTILL_SHARED_DATA=folder; two hours)
+	.venv/bin/python benchmarks/budget.py
+	.venv/bin/python benchmarks/estimates.py
 	.venv/bin/python benchmarks/speed.py
 	.venv/bin/python benchmarks/dag.py
+	.venv/bin/python benchmarks/markdown.py
 
 lint: setup ## check style, types and rules
 	.venv/bin/ruff check

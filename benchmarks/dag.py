@@ -1,6 +1,6 @@
 """Snakemake over a study beside a bare Snakemake workflow of the same shape: `snakemake -n` with many jobs.
 
-python benchmarks/dag.py [SIZE...]     writes benchmarks/results/dag.json and .md; without sizes, 100 to 10,000 jobs
+python benchmarks/dag.py [SIZE...]     writes benchmarks/results/dag.json; without sizes, 100 to 10,000 jobs
 
 The study is `embedded` with more seeds. The bare workflow has its jobs, with the same names, inputs and rules, but
 knows them from one file: what it takes is Snakemake's own time. Both run with the profile of the project, twice: with
@@ -123,22 +123,6 @@ def main() -> None:
         "repeats": REPEATS, "sizes": [measure(size) for size in sizes],
     }  # fmt: skip
     store.write_atomically(ROOT / "benchmarks" / "results" / "dag.json", store.pretty(result))
-    store.write_atomically(ROOT / "benchmarks" / "results" / "dag.md", written(result))
-
-
-def written(result: dict[str, Any]) -> str:
-    """The result as a table in Markdown."""
-    lines = [f"`{result['command']}`, {result['machine']['processor']}. Seconds: median (least to most).", ""]
-    lines += ["| jobs | | `snakemake -n` of a study | of a bare workflow | ratio |", "|---:|---|---|---|---|"]
-    for size in result["sizes"]:
-        for what in ("everything to make", "nothing to do"):
-            study, bare, ratio = (_said(size[what][name]) for name in ("study", "bare", "ratio"))
-            lines.append(f"| {size['jobs']:,} | {what} | {study} | {bare} | {ratio} |")
-    return "\n".join(lines) + "\n"
-
-
-def _said(value: dict[str, float]) -> str:
-    return f"{value['median']} ({value['least']} to {value['most']})"
 
 
 if __name__ == "__main__":

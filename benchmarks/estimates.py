@@ -4,7 +4,7 @@ Twice: without its own record, when another seed of its recipe may be known; and
 that task, when the model has to go by the network and the amount of work. A ratio is estimate to cost. `seconds`
 have in them whatever else the machine was doing; `core_seconds` do not.
 
-python benchmarks/estimates.py     writes benchmarks/results/estimates.json and .md
+python benchmarks/estimates.py     writes benchmarks/results/estimates.json
 """
 
 import sys
@@ -33,28 +33,7 @@ def main() -> int:
         **{measure: _all(model) for measure, model in models.items()},
     }
     store.write_atomically(root / "benchmarks" / "results" / "estimates.json", store.pretty(bounded(result)))
-    text = written(result)
-    store.write_atomically(root / "benchmarks" / "results" / "estimates.md", text)
-    print(text)
     return 0
-
-
-def written(result: dict[str, Any]) -> str:
-    """The result as a table in Markdown."""
-    lines = [
-        f"`{result['command']}`, {result['machine']['processor']}: {result['things']} things. By which factor",
-        "estimates of seconds were off, too high or too low; and the sum of all estimates over that of all costs.",
-        "",
-        "| known | kind | things | median factor | 90th percentile | sum |",
-        "|---|---|---:|---:|---:|---:|",
-    ]
-    for left_out, kinds in result["seconds"].items():
-        for kind, row in kinds.items():
-            lines.append(
-                f"| {left_out} | {kind} | {row['things']} | {row['median_factor']:.2f} | "
-                f"{row['factor_of_90_percent']:.2f} | {row['ratio_of_sums']:.2f} |"
-            )
-    return "\n".join(lines) + "\n"
 
 
 def _all(model: Model) -> dict[str, Any]:

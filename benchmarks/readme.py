@@ -1,4 +1,7 @@
-"""Copy tables into README.md and docs/performance.md, between markers; `--check` only says whether they are there."""
+"""Copy tables into README.md and docs/performance.md, between markers; `--check` only says whether they are there.
+
+Those of benchmarks are written by benchmarks/markdown.py.
+"""
 
 import re
 import sys
@@ -14,7 +17,7 @@ def filled(readme: str, root: Path) -> str:
     def block(match: re.Match[str]) -> str:
         file = root / match[2]
         if not file.is_file():
-            sys.exit(f"{match[2]} is not there; `make reproduce` makes it")
+            sys.exit(f"{match[2]} is not there; `make reproduce` makes it, or `make bench`")
         return f"{match[1]}\n{file.read_text(encoding='utf-8').strip()}\n\n{match[3]}"
 
     return BLOCK.sub(block, readme)

@@ -23,6 +23,7 @@ import numpy as np
 import yaml
 from ours import WAYS
 
+from redistill.environment import THREADS
 from redistill.plan import make_plan
 from redistill.provenance import record, store
 
@@ -93,7 +94,7 @@ def _make_study(name: str) -> None:
 
 
 def _environment(threads: int = 1) -> dict[str, str]:
-    variables = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    variables = dict.fromkeys(THREADS, str(threads))
     return {
         **os.environ,
         **variables,
@@ -429,41 +430,8 @@ def memory() -> Result:
 PARTS = {part.__name__: part for part in (text, evaluation, image, ways, start, memory, scaling, score)}
 
 
-def _result(part: str, device: str) -> Path:
-    return ROOT / "benchmarks" / "results" / f"speed-{part}{'-cuda' * (device == 'cuda')}.json"
-
-
-def written() -> str:
-    """What the result files say, as tables in Markdown."""
-    lines = []
-    for part, file in ((part, _result(part, device)) for device in ("cpu", "cuda") for part in PARTS):
-        if not file.is_file():
-            continue
-        found = json.loads(file.read_text(encoding="utf-8"))
-        processor = f"{found['machine']['processor']}, {found['cores']} cores, {' '.join(found['machine']['features'])}"
-        lines += [f"### {PARTS[part].__doc__}".rstrip("."), "", f"`{found['command']}`, {processor}.", ""]
-        if "samples per second" in found:
-            lines += ["| | one run on all cores | runs side by side | better way |", "|---|---|---|---|"]
-            lines += [_line(tool, rates) for tool, rates in found["samples per second"].items()]
-            lines += ["", "Samples a second: median of the repeats (least to most)."]
-        for name in ("machine", "command", "cores", "repeats", "samples per second", "data"):
-            found.pop(name, None)
-        lines += ["", "| what | |", "|---|---|"]
-        for name, value in found.items():
-            inner = value if isinstance(value, dict) else {name: value}
-            lines += [f"| {name if key == name else f'{name}: {key}'} | {_said(one)} |" for key, one in inner.items()]
-        lines.append("")
-    return "\n".join(lines).strip() + "\n"
-
-
-def _line(tool: str, rates: Result) -> str:
-    return f"| {tool} | {_said(rates['one run'])} | {_said(rates['side by side'])} | {rates['best']:.1f} |"
-
-
-def _said(value: Any) -> str:
-    if isinstance(value, dict) and "median" in value:
-        return f"{value['median']} ({value['least']} to {value['most']})"
-    return "; ".join(f"{k}: {_said(v)}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+def _result(part: str) -> Path:
+    return ROOT / "benchmarks" / "results" / f"speed-{part}{'-cuda' * (DEVICE == 'cuda')}.json"
 
 
 def main() -> None:
@@ -476,9 +444,8 @@ def main() -> None:
     for part in asked:
         result = {"command": f"python benchmarks/speed.py {part}", "machine": record.machine(), "cores": CORES,
                   "repeats": REPEATS, **PARTS[part]()}  # fmt: skip
-        store.write_atomically(_result(part, DEVICE), store.pretty(result))
+        store.write_atomically(_result(part), store.pretty(result))
         print(json.dumps(result, indent=1))
-    store.write_atomically(ROOT / "benchmarks" / "results" / "speed.md", written())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,164 @@
+"""Results of the benchmarks as tables, from the JSON in benchmarks/results.
+
+python benchmarks/markdown.py     writes goals.md, speed.md, dag.md and estimates.md beside it; benchmarks/readme.py
+                                  then copies them into the pages
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+Result = dict[str, Any]
+PARTS = {
+    "text": "Training on texts",
+    "image": "Distillation on images, WRN-40-2 to WRN-16-2, without augmentation",
+    "evaluation": "Predictions of a student on texts",
+    "score": "Whole runs, three seeds of distillation on texts",
+    "ways": "What each way is worth: fine-tuning on texts, one-thread runs side by side",
+    "scaling": "How time grows",
+    "start": "From a command to its first step, warm",
+    "memory": "Memory of a training job",
+}
+TEXT, KD, TUNING = "speed-text", "redistill kd", "redistill finetuning"
+RATIOS = (TEXT, "ratios")
+# what; what was aimed at; where it is measured: a file, and the path of a value in it
+GOALS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("KD on texts over torchdistill, float32", "at least 3", (*RATIOS, f"{KD} over torchdistill kd")),
+    ("bfloat16", "at least 6 with matrix units", (*RATIOS, f"{KD}, bf16 over torchdistill kd")),
+    ("Fine-tuning over torchdistill, float32", "at least 2", (*RATIOS, f"{TUNING} over torchdistill finetuning")),
+    ("over the Trainer", "at least 1.5", (*RATIOS, f"{TUNING} over Trainer")),
+    ("over the Trainer, grouped by length", "at least 1.15", (*RATIOS, f"{TUNING} over Trainer, grouped")),
+    (
+        "Fine-tuning over torchdistill, bfloat16",
+        "at least 4 with matrix units",
+        (*RATIOS, f"{TUNING}, bf16 over torchdistill finetuning"),
+    ),
+    ("over the Trainer in float32", "at least 3", (*RATIOS, f"{TUNING}, bf16 over Trainer")),
+    ("over the Trainer, grouped by length", "at least 1.5", (*RATIOS, f"{TUNING}, bf16 over Trainer, bf16, grouped")),
+    (
+        "Cost of a distilled student over a fine-tuned one",
+        "at most 1.1",
+        (TEXT, "cost of a distilled student over a fine-tuned one", KD),
+    ),
+    ("Useful FLOP/s over the machine's products, float32", "at least 0.65", (TEXT, "useful share of it", TUNING)),
+    ("bfloat16", "at least 0.2", (TEXT, "useful share of it", f"{TUNING}, bf16")),
+    ("portable", "", (TEXT, "useful share of it", f"{TUNING}, portable")),
+    ("Share of computed tokens that is padding", "at most 0.04", (TEXT, "samples per second", TUNING, "padding share")),
+    ("KD on images over torchdistill, float32", "at least 2", ("speed-image", "ratios", f"{KD} over torchdistill kd")),
+    ("bfloat16", "at least 3 with units", ("speed-image", "ratios", f"{KD}, bf16 over torchdistill kd")),
+    (
+        "Predictions over Trainer.predict",
+        "at least 2",
+        ("speed-evaluation", "ratios", "redistill over Trainer.predict"),
+    ),
+    (
+        "Share of the embedded study's wall time that is not work",
+        "at most 0.15",
+        ("embedded-budget", "not_work_share"),
+    ),
+    ("Seconds to the first step, over the import of torch", "at most 3", ("speed-start", "over the import of torch")),
+    ("Memory over weights, optimiser and activations", "at most 1.2", ("speed-memory", "grown over needed")),
+)
+
+
+def read(name: str) -> Result | None:
+    file = RESULTS / f"{name}.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+def goals() -> list[str]:
+    """What was aimed at and what was measured, on a CPU."""
+    lines = ["| what | aimed at | measured |", "|---|---|---:|"]
+    for what, aim, (file, *path) in GOALS:
+        value: Any = read(file)
+        for step in path:
+            value = value.get(step) if value is not None else None
+        if value is not None:
+            lines.append(f"| {what} | {aim} | {value} |")
+    return lines
+
+
+def speed() -> list[str]:
+    """Every part of benchmarks/speed.py, on each kind of device."""
+    lines = list[str]()
+    for part, title in ((part, title) for part, title in PARTS.items()):
+        for found in filter(None, (read(f"speed-{part}"), read(f"speed-{part}-cuda"))):
+            lines += [f"### {title}", "", f"`{found['command']}`, {machine(found)}, {found['cores']} cores.", ""]
+            if "samples per second" in found:
+                lines += [
+                    "| samples/s | one run on all cores | runs side by side | the better way |",
+                    "|---|---|---|---|",
+                ]
+                lines += [_rates(tool, rates) for tool, rates in found["samples per second"].items()]
+                lines += ["", f"Median of {found['repeats']} turns (least to most).", ""]
+            rest = {k: v for k, v in found.items() if k not in ("machine", "command", "cores", "repeats", "data")}
+            lines += ["| what | |", "|---|---|"]
+            for name, value in rest.items():
+                if name != "samples per second":
+                    inner = value if isinstance(value, dict) else {"": value}
+                    lines += [f"| {name}{': ' * bool(key)}{key} | {said(one)} |" for key, one in inner.items()]
+            lines.append("")
+    return lines
+
+
+def _rates(tool: str, rates: Result) -> str:
+    return f"| {tool} | {said(rates['one run'])} | {said(rates['side by side'])} | {rates['best']:.1f} |"
+
+
+def dag() -> list[str]:
+    """Snakemake over a study beside a bare workflow."""
+    found = read("dag")
+    if found is None:
+        return []
+    lines = [
+        f"`{found['command']}`, {machine(found)}. Seconds: median of {found['repeats']} turns (least to most).",
+        "",
+    ]
+    lines += ["| jobs | | `snakemake -n` of a study | of a bare workflow | ratio |", "|---:|---|---|---|---|"]
+    for size in found["sizes"]:
+        for what in ("everything to make", "nothing to do"):
+            values = " | ".join(said(size[what][name]) for name in ("study", "bare", "ratio"))
+            lines.append(f"| {size['jobs']:,} | {what} | {values} |")
+    return lines
+
+
+def estimates() -> list[str]:
+    """How far estimates of `redistill plan` were off."""
+    found = read("estimates")
+    if found is None:
+        return []
+    lines = [
+        f"`{found['command']}`, {machine(found)}: {found['things']} things. By which factor estimates of seconds",
+        "were off, too high or too low; and the sum of all estimates over that of all costs.",
+        "",
+        "| known | kind | things | median factor | 90th percentile | sum |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for left_out, kinds in found["seconds"].items():
+        for kind, row in kinds.items():
+            numbers = (f"{row[name]:.2f}" for name in ("median_factor", "factor_of_90_percent", "ratio_of_sums"))
+            lines.append(f"| {left_out} | {kind} | {row['things']} | {' | '.join(numbers)} |")
+    return lines
+
+
+def machine(found: Result) -> str:
+    units = [name for name in found["machine"]["features"] if "bf16" in name]
+    return found["machine"]["processor"] + (f" with {' and '.join(units)}" if units else "")
+
+
+def said(value: Any) -> str:
+    if isinstance(value, dict) and "median" in value:
+        return f"{value['median']} ({value['least']} to {value['most']})"
+    return "; ".join(f"{key}: {said(one)}" for key, one in value.items()) if isinstance(value, dict) else str(value)
+
+
+def main() -> None:
+    pages: tuple[Callable[[], list[str]], ...] = (goals, speed, dag, estimates)
+    for page in pages:
+        (RESULTS / f"{page.__name__}.md").write_text("\n".join(page()).strip() + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
