@@ -22,7 +22,7 @@ from redistill.provenance import record, store
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRATCH = ROOT / "benchmarks" / "scratch" / "dag"
-SIZES, REPEATS, LIMIT = (100, 1000, 5000, 10000), 5, 600  # jobs; turns; seconds that one command may take
+SIZES, REPEATS, LIMIT = (100, 1000, 5000, 10000), 3, 600  # jobs; turns; seconds that one command may take
 SEEDS = ("seeds: [0, 1, 2]\n", "seeds: [0, 1, 2, 3, 4]\n")  # of the two tables of the embedded study
 
 

@@ -69,6 +69,7 @@ def write(arguments: argparse.Namespace, clock: StepClock, samples: int, extra: 
         "seconds": seconds,
         "seconds_per_step": [round(step, 5) for step in clock.seconds_per_step],
         "samples_per_second": samples / seconds,
+        "samples_per_step": [samples / clock.steps] * clock.steps,
         "total_seconds": time.time() - psutil.Process().create_time(),
         **extra,
         "threads": torch.get_num_threads(),
