@@ -186,7 +186,7 @@ def _predict(plan: Plan, node: Node, runtime: dict[str, Any], arguments: argpars
     from redistill.data import examples
     from redistill.models import load, predict
 
-    load.prepare_torch(runtime)
+    load.prepare_torch(runtime, node.config["task"])
     data = examples.load(node.config["task"], _folders(plan, node), ["dev"])
     again = np.resize(np.arange(len(data)), PREDICTED)
     assert data.tokens is not None

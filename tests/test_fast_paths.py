@@ -203,7 +203,7 @@ def taught(tmp_path: Path) -> dict[str, Path]:
 def test_teacher_outputs_are_made_in_the_studys_precision_and_kept_in_float32(
     taught: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outputs, "prepare_torch", lambda _: None)  # the process is not pinned, and need not be
+    monkeypatch.setattr(outputs, "prepare_torch", lambda *_: None)  # the process is not pinned, and need not be
     found = {}
     for precision in ("float32", "bfloat16"):
         runtime = {"precision": precision, "portable": False, "device": "cpu", "threads": 1}

@@ -13,6 +13,7 @@ from typing import Any
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, LARGEST_BLOCK = -1, -3, 2**30  # the first two as in malloc.h
+KERNELS = 64  # a step of a transformer has half as many, in bfloat16; in float32, a quarter
 PORTABLE = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
@@ -57,6 +58,14 @@ def keep_freed_memory() -> None:
     if hasattr(libc, "mallopt"):
         libc.mallopt(M_MMAP_THRESHOLD, LARGEST_BLOCK)
         libc.mallopt(M_TRIM_THRESHOLD, LARGEST_BLOCK)
+
+
+def keep_few_kernels() -> None:
+    """Ask oneDNN to keep the kernels of about one step, where every step has other shapes; before it makes the first.
+
+    It keeps a thousand otherwise, half a megabyte each, scattered over the memory that steps take and give back.
+    """
+    os.environ.update(dict.fromkeys(("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"), str(KERNELS)))
 
 
 def derived_seed(seed: int, purpose: str) -> int:

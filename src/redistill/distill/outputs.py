@@ -12,7 +12,7 @@ from redistill.models.load import load_run, mixed_precision, prepare_torch
 
 def make_outputs(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[str, Any]:
     """Write logits.npy, (n, C) float32 in the order of the split's file; computed in the study's precision."""
-    prepare_torch(config["runtime"])
+    prepare_torch(config["runtime"], config["task"])
     model = load_run(inputs["teacher"], config["runtime"])
     data = examples.load(config["task"], inputs, [config["split"]])
     with mixed_precision(config["runtime"]):

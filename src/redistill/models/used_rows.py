@@ -34,7 +34,8 @@ class UsedRows(nn.Module):
         place = torch.where(used, used.cumsum(0) - 1, -(~used).cumsum(0))
         self.register_buffer("place", place, persistent=False)
         self.padding = None if table.padding_idx is None else int(place[table.padding_idx])
-        self.table = (table,)  # in a tuple it is no part: its weights are not trained or saved
+        self.table = (table,)  # in a tuple it is no part: it is not trained or saved, and holds nothing meanwhile
+        table.weight.data = rows.new_empty(0)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Ids of any shape in, their rows (..., H) out. While training, all must be used ones."""
@@ -52,9 +53,10 @@ class UsedRows(nn.Module):
     def whole(self) -> nn.Embedding:
         """The table, with what its rows are now."""
         table = self.table[0]
-        with torch.no_grad():
-            table.weight[self.place >= 0] = self.weight
-            table.weight[self.place < 0] = self.rest * self.left.to(self.rest.dtype)
+        weight = self.rest.new_empty(table.num_embeddings, table.embedding_dim)
+        weight[self.place >= 0] = self.weight.detach()
+        weight[self.place < 0] = self.rest * self.left.to(self.rest.dtype)
+        table.weight.data = weight
         return table
 
 

@@ -47,7 +47,7 @@ def run(
         RedistillError: the loss is not finite, a path names no module, or data and models do not fit.
         Interrupted: SIGTERM came; what was done is saved.
     """
-    load.prepare_torch(config["runtime"])
+    load.prepare_torch(config["runtime"], config["task"])
     accelerator = _accelerator(config["runtime"])
     teachers = Teachers(inputs, config["runtime"])
     progress = work.with_name("progress")
