@@ -76,7 +76,6 @@ class Clock:
             return take(indices, device)
 
         stage.data.batch = counted
-        self.started = time.time() - psutil.Process().create_time()  # seconds from the command to the first step
         self.marks.append(time.perf_counter())
 
     def after_step(self, stage: Any) -> None:
@@ -165,7 +164,6 @@ def _train(plan: Plan, node: Node, runtime: dict[str, Any], arguments: argparse.
         "samples_per_step": clock.samples[-steps:], "real_tokens_per_step": clock.real[-steps:],
         "real_tokens": sum(clock.real[-steps:]), "computed_tokens": sum(clock.computed[-steps:]),
         "memory": clock.memory, "before": clock.before, "needed": clock.needed(),
-        "start_seconds": clock.started,
     }  # fmt: skip
 
 

@@ -23,8 +23,11 @@ import numpy as np
 import yaml
 from ours import WAYS
 
+from redistill import forge
+from redistill.config.check import check_experiment
 from redistill.environment import THREADS
-from redistill.plan import make_plan
+from redistill.plan import lay_out as lay_out_plan
+from redistill.plan import make_plan, write_specifications
 from redistill.provenance import record, store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -377,16 +380,40 @@ def ways() -> Result:
 
 
 def start() -> Result:
-    """Seconds from a command to the first step of a text run, over the bare import of torch; warm, each of five."""
-    times: dict[str, list[float]] = {"import torch": [], "to the first step": []}
-    for _ in range(5):
-        began = time.perf_counter()
-        subprocess.run([sys.executable, "-c", "import torch"], check=True, env=_environment(), timeout=LIMIT)
-        times["import torch"].append(time.perf_counter() - began)
-        found = run(our_command("train", "speed/finetuned", "--steps", "1"), 1)[0]
-        times["to the first step"].append(found["start_seconds"])
-    over = median(times["to the first step"]) - median(times["import torch"])
-    return {"seconds": {name: _spread(v) for name, v in times.items()}, "over the import of torch": round(over, 2)}
+    """Seconds from a command to the first step of a text run, over the bare import of torch; warm, each of five: of a
+    command alone, and of one of many jobs, which are forks of a process that has imported all they need.
+    """
+    plan = lay_out_plan(
+        PROJECT, check_experiment(PROJECT, "speed/finetuned", ["speed/texts"], [7], "speed")
+    )  # which nothing else trains
+    node = plan.nodes[plan.runs[0].key]
+    write_specifications(plan, [node.key])
+    times: dict[str, list[float]] = {"import torch": [], "a command alone": [], "a job of many": []}
+    with forge.lit(PROJECT, [(node.kind, node.config)]):
+        _until_first_step("redistill.job", node.key)  # waits for the imports
+        for _ in range(5):
+            began = time.perf_counter()
+            subprocess.run([sys.executable, "-c", "import torch"], check=True, env=_environment(), timeout=LIMIT)
+            times["import torch"].append(time.perf_counter() - began)
+            times["a command alone"].append(_until_first_step("redistill", node.key))
+            times["a job of many"].append(_until_first_step("redistill.job", node.key))
+    torch = median(times["import torch"])
+    over = {name: round(median(values) - torch, 2) for name, values in times.items() if name != "import torch"}
+    return {"seconds": {name: _spread(values) for name, values in times.items()}, "over the import of torch": over}
+
+
+def _until_first_step(module: str, key: str) -> float:
+    """Seconds until a job that makes a run says that its first stage begins; then it is stopped."""
+    began = time.perf_counter()
+    command = [sys.executable, "-m", module, "make", key]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as job:
+        assert job.stdout is not None
+        said = next((line for line in job.stdout if line.startswith("stage 0: ")), None)
+        seconds = time.perf_counter() - began
+        job.kill()
+    if said is None:
+        sys.exit(f"{' '.join(command)}: ended before its first step")
+    return seconds
 
 
 def scaling() -> Result:

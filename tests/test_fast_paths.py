@@ -1,6 +1,8 @@
 """Every fast path of the engine against the plain one."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -382,6 +384,35 @@ def test_outputs_of_ten_million_are_read_without_loading_them(tmp_path: Path) ->
         assert stored.of(indices).shape == (32, 16)
     assert stored.of(np.array([many - 1, 0])).min() == 1.0
     assert own_memory() - before < 16 * 1024, "of 640 MB"
+
+
+MANY_SHAPES = """
+import sys
+from pathlib import Path
+from redistill import environment
+if sys.argv[1] == "few":
+    environment.keep_few_kernels()
+import torch
+from redistill.models.linear import OneDnnLinear
+torch.set_num_threads(1)
+layer, x = OneDnnLinear(256, 256), torch.randn(700, 256, requires_grad=True)
+def memory():
+    return int(Path("/proc/self/status").read_text().partition("RssAnon:")[2].split()[0])
+for rows in (700, *range(40, 640)):
+    layer(x[:rows]).sum().backward()
+    before = memory() if rows == 700 else before
+print(memory() - before)
+"""
+
+
+def test_kernels_of_shapes_that_are_gone_are_not_kept() -> None:
+    grown = {
+        how: int(
+            subprocess.run([sys.executable, "-c", MANY_SHAPES, how], capture_output=True, text=True, timeout=120).stdout
+        )
+        for how in ("few", "all")
+    }
+    assert grown["few"] < grown["all"] / 2
 
 
 @pytest.mark.parametrize("size", [8, 16, 32])
