@@ -353,7 +353,12 @@ def image() -> Result:
     passes = run(our_command("outputs", "speed/image-kd", *ours), 1)[0]
     each = passes["seconds"] / passes["examples"]  # seconds of the teacher an image, once; shared by seeds and epochs
     return {
-        "samples per second": found, "ratios": ratios(found, "redistill kd", ["torchdistill kd"]),
+        "samples per second": found,
+        "ratios": {
+            name: value
+            for one_of_ours in tools if one_of_ours.startswith("redistill")
+            for name, value in ratios(found, one_of_ours, ["torchdistill kd"]).items()
+        },
         "ratio with one teacher pass for every one epoch of one student":
             round(1 / (1 / found["redistill kd"]["best"] + each) / found["torchdistill kd"]["best"], 2),
         "teacher's seconds an image": round(each, 5), "data": shape,
