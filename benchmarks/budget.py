@@ -27,14 +27,14 @@ def main(study: str) -> int:
         noted = record.read(file)
         spent[_row(node.kind, node.title)] += noted["core_seconds"]
         machine = noted["machine"]
-    total, spent_time = sum(spent.values()), times.summary(plan)
+    total, whole = sum(spent.values()), times.summary(plan)
     result = {
         "study": study,
         "command": f"python benchmarks/budget.py {study}",
         "limit_core_seconds": LIMIT,
         "core_seconds": round(total, 1),
-        "wall_seconds": round(spent_time["wall_seconds"], 1),
-        "not_work_share": round(spent_time["not_work_share"], 3),
+        "wall_seconds": round(whole["wall_seconds"], 1),
+        "not_work_share": round(whole["not_work_share"], 3),
         "rows": {row: round(seconds, 1) for row, seconds in sorted(spent.items())},
         "machine": machine,
     }

@@ -14,8 +14,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from statistics import median
 from typing import Any
+
+from speed import spread
 
 from redistill.plan import KINDS, Plan, make_plan
 from redistill.provenance import record, store
@@ -32,8 +33,8 @@ def lay_out(size: int) -> tuple[Path, Path, Plan]:
     for folder in (ours, bare):
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(ROOT / "profiles", folder / "profiles")
-    for folder in ("configs", "envs", "workflow"):
-        shutil.copytree(ROOT / folder, ours / folder)
+    for name in ("configs", "envs", "workflow"):
+        shutil.copytree(ROOT / name, ours / name)
     shutil.copyfile(ROOT / "Snakefile", ours / "Snakefile")
     plan = _with_seeds(ours, 1)
     each = len(_with_seeds(ours, 2).nodes) - len(plan.nodes)
@@ -107,13 +108,9 @@ def measure(size: int) -> dict[str, Any]:
             for name, folder in (("study", ours), ("bare", bare)):
                 seconds[name].append(timed(folder, said))
         ratios = [a / b for a, b in zip(seconds["study"], seconds["bare"], strict=True)]
-        found[what] = {name: _spread(values) for name, values in {**seconds, "ratio": ratios}.items()}
+        found[what] = {name: spread(values) for name, values in {**seconds, "ratio": ratios}.items()}
         print(f"{found['jobs']} jobs, {what}: {found[what]}", flush=True)
     return found
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    return {"median": round(median(values), 2), "least": round(min(values), 2), "most": round(max(values), 2)}
 
 
 def main() -> None:

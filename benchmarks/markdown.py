@@ -68,6 +68,9 @@ GOALS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )
 
 
+ABOVE = ("machine", "command", "cores", "repeats", "data", "samples per second")  # of a part, said above its table
+
+
 def read(name: str) -> Result | None:
     file = RESULTS / f"{name}.json"
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
@@ -88,7 +91,7 @@ def goals() -> list[str]:
 def speed() -> list[str]:
     """Every part of benchmarks/speed.py, on each kind of device."""
     lines = list[str]()
-    for part, title in ((part, title) for part, title in PARTS.items()):
+    for part, title in PARTS.items():
         for found in filter(None, (read(f"speed-{part}"), read(f"speed-{part}-cuda"))):
             lines += [f"### {title}", "", f"`{found['command']}`, {machine(found)}, {found['cores']} cores.", ""]
             if "samples per second" in found:
@@ -98,10 +101,9 @@ def speed() -> list[str]:
                 ]
                 lines += [_rates(tool, rates) for tool, rates in found["samples per second"].items()]
                 lines += ["", f"Median of {found['repeats']} turns (least to most).", ""]
-            rest = {k: v for k, v in found.items() if k not in ("machine", "command", "cores", "repeats", "data")}
             lines += ["| what | |", "|---|---|"]
-            for name, value in rest.items():
-                if name != "samples per second":
+            for name, value in found.items():
+                if name not in ABOVE:
                     inner = value if isinstance(value, dict) else {"": value}
                     lines += [f"| {name}{': ' * bool(key)}{key} | {said(one)} |" for key, one in inner.items()]
             lines.append("")

@@ -1,7 +1,7 @@
 """What redistill does for the speed benchmark: one measurement of the engine in a process of its own.
 
 python benchmarks/ours.py WHAT EXPERIMENT [--steps N] [--threads N] [--device D] [--portable] [--precision P]
-    [--without WAY] --out FILE
+    [--without WAY] [--memory] --out FILE
 
 Run inside the project that benchmarks/speed.py lays out. WHAT is `train` (steps of a run, by the function that makes
 runs), `outputs` (the teacher's outputs over the training split) or `predict` (predictions of the student's run).
@@ -141,6 +141,7 @@ def _arguments() -> argparse.Namespace:
     made.add_argument("--portable", action="store_true")
     made.add_argument("--precision", default="float32")
     made.add_argument("--without", nargs="*", choices=(*WAYS, "all"), default=[], help="ways that are not taken")
+    made.add_argument("--memory", action="store_true", help="also work out what memory a run needs")
     made.add_argument("--out", type=Path, required=True)
     return made.parse_args()
 
@@ -163,7 +164,7 @@ def _train(plan: Plan, node: Node, runtime: dict[str, Any], arguments: argparse.
         "seconds_per_step": [b - a for a, b in zip(clock.marks, clock.marks[1:], strict=False)],
         "samples_per_step": clock.samples[-steps:], "real_tokens_per_step": clock.real[-steps:],
         "real_tokens": sum(clock.real[-steps:]), "computed_tokens": sum(clock.computed[-steps:]),
-        "memory": clock.memory, "before": clock.before, "needed": clock.needed(),
+        "memory": clock.memory, "before": clock.before, "needed": clock.needed() if arguments.memory else None,
     }  # fmt: skip
 
 

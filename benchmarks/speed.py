@@ -137,17 +137,18 @@ def _at_once(commands: list[Command]) -> list[Result]:
     children = []
     for command, file in zip(commands, files, strict=True):
         file.unlink(missing_ok=True)
-        children.append(
-            subprocess.Popen(
-                command(threads, file), cwd=PROJECT, env=_environment(threads), stdout=subprocess.DEVNULL,
-                stderr=file.with_suffix(".log").open("w"),
-            )
-        )  # fmt: skip
+        with file.with_suffix(".log").open("w") as said:
+            children.append(
+                subprocess.Popen(
+                    command(threads, file), cwd=PROJECT, env=_environment(threads), stdout=subprocess.DEVNULL,
+                    stderr=said,
+                )
+            )  # fmt: skip
     try:
         for child, file in zip(children, files, strict=True):
             if child.wait(timeout=LIMIT):
-                said = file.with_suffix(".log").read_text(encoding="utf-8", errors="replace")
-                sys.exit(f"{' '.join(map(str, child.args))}\n{said[-2000:]}")
+                words = file.with_suffix(".log").read_text(encoding="utf-8", errors="replace")
+                sys.exit(f"{' '.join(map(str, child.args))}\n{words[-2000:]}")
     finally:
         for child in children:
             child.kill()
@@ -168,7 +169,7 @@ def rate(found: list[Result], length: float | None) -> float:
     return total
 
 
-def in_turns(tools: dict[str, Command], length: float | None) -> Result:
+def in_turns(tools: dict[str, Command], rate_of: Callable[[list[Result]], float]) -> Result:
     """Each tool's rates in both ways, REPEATS times in turns; and the better way's."""
     rates: dict[str, dict[str, list[float]]] = {tool: {"one run": [], "side by side": []} for tool in tools}
     padding: dict[str, float] = {}
@@ -176,7 +177,7 @@ def in_turns(tools: dict[str, Command], length: float | None) -> Result:
         for tool, command in tools.items():
             for way, processes in (("one run", 1), ("side by side", CORES)):
                 found = run(command, processes)
-                rates[tool][way].append(rate(found, length))
+                rates[tool][way].append(rate_of(found))
                 if "computed_tokens" in found[0]:
                     padding[tool] = round(1 - found[0]["real_tokens"] / found[0]["computed_tokens"], 4)
                 print(f"{tool}, {way}: {rates[tool][way][-1]:.1f} samples/s", flush=True)
@@ -184,10 +185,10 @@ def in_turns(tools: dict[str, Command], length: float | None) -> Result:
 
 
 def _better(ways: dict[str, list[float]]) -> Result:
-    return {**{way: _spread(values) for way, values in ways.items()}, "best": max(map(median, ways.values()))}
+    return {**{way: spread(values) for way, values in ways.items()}, "best": max(map(median, ways.values()))}
 
 
-def _spread(values: list[float]) -> Result:
+def spread(values: list[float]) -> Result:
     return {"median": round(median(values), 2), "least": round(min(values), 2), "most": round(max(values), 2)}
 
 
@@ -225,7 +226,7 @@ def text() -> Result:
         against["redistill kd, bf16"] = ["torchdistill kd"]
         against["redistill finetuning, bf16"] = ["torchdistill finetuning", "Trainer", "Trainer, bf16, grouped"]
     shape = json.loads((SHARED / "texts" / "shape.json").read_text(encoding="utf-8"))
-    found = in_turns(tools, shape["mean_length"])
+    found = in_turns(tools, lambda found: rate(found, shape["mean_length"]))
     limits = _limits()
     work = {name: _useful(rates["best"], shape) / limits["bfloat16" if "bf16" in name else "float32"]
             for name, rates in found.items() if name.startswith("redistill")}  # fmt: skip
@@ -318,7 +319,7 @@ def _students(precision: str) -> Result:
 
 def _finished(began: float, scores: list[float]) -> Result:
     seconds = round(time.perf_counter() - began, 1)
-    return {"seconds of three students": seconds, "score": _spread([100 * value for value in scores])}
+    return {"seconds of three students": seconds, "score": spread([100 * value for value in scores])}
 
 
 def evaluation() -> Result:
@@ -327,13 +328,7 @@ def evaluation() -> Result:
         "redistill": our_command("predict", "speed/finetuned"),
         "Trainer.predict": peer_command("text", "trainer-predict"),
     }
-    rates: dict[str, dict[str, list[float]]] = {tool: {"one run": [], "side by side": []} for tool in tools}
-    for _ in range(REPEATS):
-        for tool, command in tools.items():
-            for way, processes in (("one run", 1), ("side by side", CORES)):
-                rates[tool][way].append(sum(one["samples_per_second"] for one in run(command, processes)))
-                print(f"{tool}, {way}: {rates[tool][way][-1]:.1f} samples/s", flush=True)
-    found = {tool: _better(ways) for tool, ways in rates.items()}
+    found = in_turns(tools, lambda found: sum(one["samples_per_second"] for one in found))
     return {"samples per second": found, "ratios": ratios(found, "redistill", ["Trainer.predict"])}
 
 
@@ -349,7 +344,7 @@ def image() -> Result:
     }
     if HALF:
         tools["redistill kd, bf16"] = our_command("train", "speed/image-kd", *ours, "--precision", "bfloat16", *steps)
-    found = in_turns(tools, None)
+    found = in_turns(tools, lambda found: rate(found, None))
     passes = run(our_command("outputs", "speed/image-kd", *ours), 1)[0]
     each = passes["seconds"] / passes["examples"]  # seconds of the teacher an image, once; shared by seeds and epochs
     return {
@@ -378,7 +373,7 @@ def ways() -> Result:
             rates[tool].append(rate(run(command, CORES), shape["mean_length"]))
     whole = median(rates["nothing left out"])
     return {
-        "samples a second without": {tool: _spread(found) for tool, found in rates.items()},
+        "samples a second without": {tool: spread(found) for tool, found in rates.items()},
         "times as fast with": {tool: round(whole / median(rates[tool]), 3) for tool in (*WAYS, "all")},
         "data": shape,
     }  # fmt: skip
@@ -404,7 +399,7 @@ def start() -> Result:
             times["a job of many"].append(_until_first_step("redistill.job", node.key))
     torch = median(times["import torch"])
     over = {name: round(median(values) - torch, 2) for name, values in times.items() if name != "import torch"}
-    return {"seconds": {name: _spread(values) for name, values in times.items()}, "over the import of torch": over}
+    return {"seconds": {name: spread(values) for name, values in times.items()}, "over the import of torch": over}
 
 
 def _until_first_step(module: str, key: str) -> float:
@@ -449,7 +444,7 @@ def memory() -> Result:
     """Memory of a training job over its steps, and over weights, gradients, optimiser and activations."""
     if DEVICE != "cpu":
         return {"not measured": "the memory of the process is counted, not that of a GPU"}
-    found = run(our_command("train", "speed/finetuned", "--steps", "100"), CORES)[0]
+    found = run(our_command("train", "speed/finetuned", "--steps", "100", "--memory"), CORES)[0]
     used = [round(value / 2**20) for value in found["memory"]]
     grown = max(found["memory"]) / 2**20 - found["before"] / 2**20
     return {
