@@ -370,7 +370,7 @@ def test_other_row_counts_than_published_are_refused(tmp_path):
 
 
 def splits(**said: Any) -> dict[str, Any]:
-    return {"official": {"train": "train", "dev": "validation"}, "select": 0, "sample": False, **said}
+    return {"official": {"train": "train", "dev": "validation"}, "select": 0, "sample": False, "at_most": {}, **said}
 
 
 def test_splits_that_the_reader_does_not_have_are_named(tmp_path, source):

@@ -33,6 +33,7 @@ _IMPORTS = {
     "outputs": _TORCH,
     "cell": (*_ARRAYS, "scipy.special"),
     "table": (*_ARRAYS, "scipy.special"),
+    "submission": _ARRAYS,
 }
 
 

@@ -19,7 +19,7 @@ TIMEOUT = 900  # seconds; pip gives up on a dead connection long before
 
 
 def fetch(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[str, Any]:
-    """Put the files that a source keeps into `work`. A source has no inputs.
+    """Put the files that a source keeps into `work`. Its only inputs are files of the user's, by name, if it is given.
 
     Raises:
         IntegrityError: a digest is not what configs/sources.yaml says; names the file and both digests.
@@ -28,6 +28,11 @@ def fetch(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[s
     origin = config["origin"]
     if origin["type"] == "hub":
         _from_hub(origin, work)
+    elif origin["type"] == "given":
+        for name, file in inputs.items():
+            if not file.is_file():
+                raise RedistillError(f"{file} was there when this was planned, and is gone: put it back, or start again")
+            _copy_file(file, work / name)
     elif origin["type"] == "folder":
         _from_folder(origin, list(config["files"]), work)
     else:
@@ -124,7 +129,7 @@ def _compare(said: dict[str, Any], file: Path) -> None:
 def _verify(file: Path, name: str, expected: str) -> None:
     found = sha256_file(file)
     if found != expected:
-        raise IntegrityError(name, expected, found, "configs/sources.yaml pins another file; nothing was used.")
+        raise IntegrityError(name, expected, found, "Another file was pinned, or planned; nothing was used.")
 
 
 def _installed(origin: dict[str, Any]) -> Path:

@@ -62,7 +62,7 @@ def run(
     with deferred():
         for index, said in enumerate(config["stages"]):
             data = examples.load(config["task"], inputs, said["data"])
-            length = _steps(said, len(data))
+            length = _steps(said, _per_epoch(said, data))
             steps += length
             if index < checkpoints.stage:
                 continue
@@ -100,8 +100,11 @@ def _accelerator(runtime: Config) -> Accelerator:
     return accelerator
 
 
-def _steps(said: Config, examples_in_stage: int) -> int:
-    per_epoch = math.ceil(examples_in_stage / said["batch_size"])
+def _per_epoch(said: Config, data: examples.Examples) -> int:
+    return math.ceil(min(len(data), said["at_most"] or len(data)) / said["batch_size"])
+
+
+def _steps(said: Config, per_epoch: int) -> int:
     steps: int = said["steps"] or said["epochs"] * per_epoch
     return steps
 
@@ -170,8 +173,8 @@ def _stage(
     noise = derived_seed(seed, f"dropout {index}" + (f" rank {rank}" if rank else ""))
     torch.manual_seed(noise)
     return Stage(
-        index=index, said=said, steps=steps, per_epoch=math.ceil(len(data) / said["batch_size"]), data=data,
-        batches=Batches(data.lengths, said["batch_size"], derived_seed(seed, f"order {index}")),
+        index=index, said=said, steps=steps, per_epoch=_per_epoch(said, data), data=data,
+        batches=Batches(data.lengths, said["batch_size"], derived_seed(seed, f"order {index}"), said["at_most"]),
         noise=noise, loss=loss, learner=learner, rows=rows, prepared=prepared, teachers=teachers, optimiser=adjusted,
         accelerator=accelerator,
     )  # fmt: skip

@@ -8,6 +8,7 @@ from redistill.config.schema.runtime import Runtime as Runtime
 from redistill.config.schema.source import Folder as Folder
 from redistill.config.schema.source import Hub as Hub
 from redistill.config.schema.source import Installed as Installed
+from redistill.config.schema.source import Layout as Layout
 from redistill.config.schema.source import PyPI as PyPI
 from redistill.config.schema.source import Source as Source
 from redistill.config.schema.stage import Auxiliary as Auxiliary
@@ -25,9 +26,12 @@ from redistill.config.schema.student import Student as Student
 from redistill.config.schema.student import Teacher as Teacher
 from redistill.config.schema.study import Choose as Choose
 from redistill.config.schema.study import Comparison as Comparison
+from redistill.config.schema.study import Mean as Mean
+from redistill.config.schema.study import Place as Place
 from redistill.config.schema.study import Plugin as Plugin
 from redistill.config.schema.study import Row as Row
 from redistill.config.schema.study import Study as Study
+from redistill.config.schema.study import Submission as Submission
 from redistill.config.schema.study import Table as Table
 from redistill.config.schema.task import AnySplits as AnySplits
 from redistill.config.schema.task import OfficialSplits as OfficialSplits

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from redistill.config.schema.values import Digest, Strict
+from redistill.config.schema.values import Digest, Strict, Word
 
 
 def _inside(path: str) -> str:
@@ -58,6 +58,17 @@ class Folder(Strict):
     path: Inside = Field("", description="Folder inside it that the paths of `files` start from")
 
 
+class Layout(Strict):
+    """The same data in a folder that the user has, laid out as its authors do."""
+
+    folder: Word = Field(description="Name by which a study's `folders` says where the folder is")
+    splits: dict[str, list[Inside | list[Inside]]] = Field(
+        min_length=1,
+        description="For each of the source's splits, its file, or files that are read together; of several ways, the "
+        "first that is there is taken",
+    )
+
+
 class Source(Strict):
     """Where a data set or a pretrained model comes from."""
 
@@ -74,6 +85,7 @@ class Source(Strict):
         description="What a model's config.json says of its shape. Models are checked by it before they are fetched; "
         "when they are fetched, it is compared",
     )
+    layout: Layout | None = Field(None, description="The same data in a folder, for studies that name it in `folders`")
     licence: str = Field(description="Licence, as its authors state it")
     citation: str = Field(description="What to cite")
     note: str = Field("", description="What a reader of a table should know about it")

@@ -106,6 +106,9 @@ class Stage(Strict):
 
     data: list[Split] = Field(min_length=1, description="Splits that are trained on, together")
     epochs: PositiveInt | None = Field(None, description="Passes over the data; either this or `steps`")
+    at_most: PositiveInt | None = Field(
+        None, description="Examples that are trained on, the same for all seeds; all of the data if not given"
+    )
     steps: PositiveInt | None = Field(None, description="Optimiser steps; either this or `epochs`")
     batch_size: PositiveInt = Field(description="Examples of one optimiser step, over all passes and processes")
     accumulate: PositiveInt = Field(1, description="Passes that a batch is cut into, when memory is short")
