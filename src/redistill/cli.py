@@ -313,7 +313,7 @@ def evaluate(experiment: Annotated[str, typer.Argument(help="Name of the experim
 def table(name: Annotated[str, typer.Argument(help="Name of the table")], study: StudyOption = DEFAULT_STUDY,
           trust_plugins: TrustOption = False) -> None:  # fmt: skip
     """Make a table, with all that it needs."""
-    _make(_plan(study), f"table `{name}`", lambda n: n.kind == "table" and _matches(n, name))
+    _make(_plan(study), f"table `{name}`", lambda n: n.kind in ("table", "scores") and _matches(n, name))
 
 
 @app.command()
@@ -356,6 +356,52 @@ def audit(
     print(f"{report.things} things, {report.files} files checked; {len(report.problems)} problems")
     if report.problems:
         sys.exit(1)
+
+
+@app.command()
+def pin(source: Annotated[list[str] | None, typer.Argument(help="Only these sources")] = None) -> None:
+    """Ask the hub for the newest commit of sources that are `unpinned`, and write it into configs/sources.yaml."""
+    from redistill.data.pin import pin as pin_sources
+
+    found = pin_sources(_root(), source or [])
+    for name, commit in found.items():
+        print(f"{name}: {commit}")
+    print(f"{len(found)} sources pinned")
+
+
+@app.command()
+def submit(
+    study: StudyArgument = DEFAULT_STUDY,
+    name: Annotated[str | None, typer.Argument(help="Only this submission")] = None,
+    record: Annotated[Path | None, typer.Option("--record", help="JSON of what the server said of it")] = None,
+) -> None:
+    """Make a study's submissions to GLUE's server, or record the scores that it gave one."""
+    plan = _plan(study)
+    nodes = _submissions(plan, name)
+    if record is None:
+        _make(plan, f"submission `{name}`", lambda node: node in nodes.values())
+        for key, node in nodes.items():
+            print(f"{key}: {node.folder(plan.root).relative_to(plan.root) / 'submission.zip'}")
+        return
+    if name is None and len(nodes) > 1:
+        raise RedistillError(f"say of which submission these are the scores: {', '.join(nodes)}")
+    from redistill.config.check import recorded_scores
+    from redistill.evaluation.submit import record as record_scores
+
+    (which, node), = nodes.items()
+    file = recorded_scores(plan.root, study, which)
+    record_scores(file, record, node.key)
+    print(f"written: {file.relative_to(plan.root)}; `redistill table submissions` shows it. Commit the file")
+
+
+def _submissions(plan: Plan, name: str | None) -> dict[str, Node]:
+    """The study's submissions by name."""
+    found = {n.title.removeprefix("submission "): n for n in plan.nodes.values() if n.kind == "submission"}
+    if not found:
+        raise RedistillError(f"the study `{plan.checked.name}` has no `submissions`: say there which rows are submitted")
+    if name is not None and name not in found:
+        raise RedistillError(f"the study has no submission `{name}`; there are {', '.join(found)}")
+    return {n: node for n, node in found.items() if name in (None, n)}
 
 
 @app.command()

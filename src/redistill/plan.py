@@ -515,16 +515,19 @@ class _Planner:
 
     def _scores(self, submissions: dict[str, Node]) -> Node:
         """The table of what the server said, where it was recorded, beside what was published."""
-        rows = []
+        rows, references = [], self.checked.references
         for name, node in submissions.items():
             said = self.checked.study.submissions[name]
-            label = said.label or self.checked.experiment(said.experiment, said.tasks[0]).label
+            recorded = self.checked.recorded.get(name, {})
+            own = recorded.get("submission") == node.key  # of an earlier one, the scores say nothing of this one
             rows.append({
-                "name": name, "label": label, "seed": said.seed,
-                "recorded": self.checked.recorded.get(name), "published": self.checked.published.get(name),
+                "name": name, "seed": said.seed, "recorded": recorded["scores"] if own else None,
+                "label": said.label or self.checked.experiment(said.experiment, said.tasks[0]).label,
+                "published": [references.rows[row].model_dump() for row in said.published] if references else [],
             })  # fmt: skip
-        config = {"study": self.checked.study.title, "rows": rows}
-        return self._add("scores", "test scores", config, {name: node.key for name, node in submissions.items()})
+        columns = references.columns if references else {}
+        config = {"study": self.checked.study.title, "rows": rows, "columns": columns}
+        return self._add("scores", "submissions", config, {name: node.key for name, node in submissions.items()})
 
 
 def _sample(task: schema.Task) -> dict[str, Any]:

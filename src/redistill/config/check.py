@@ -58,6 +58,8 @@ class Checked:
     recipes: dict[tuple[str, str], Recipe] = field(default_factory=dict)  # by name and task
     rows: dict[str, list[Row]] = field(default_factory=dict)  # by table
     plugins: list[registry.Plugin] = field(default_factory=list)
+    references: schema.References | None = None  # published scores, where a submission stands beside some
+    recorded: dict[str, dict[str, Any]] = field(default_factory=dict)  # by submission: what the server said of it
     given: dict[str, dict[str, Path]] = field(default_factory=dict)  # by source: files of a folder of the user's
     no_data: dict[str, str] = field(default_factory=dict)  # tasks that such a folder has no data for, and why
 
@@ -121,6 +123,11 @@ def _rows_of(root: Path, experiment: str, study: str) -> list[tuple[schema.Table
     return [(table, row) for table in tables for row in table.rows if row.experiment == experiment]
 
 
+def recorded_scores(root: Path, study: str, submission: str) -> Path:
+    """Where `redistill submit --record` keeps what the server said of a submission."""
+    return root / "configs" / "recorded" / study / f"{submission}.json"
+
+
 class _Checker:
     """Collects problems while it follows names from file to file."""
 
@@ -162,8 +169,7 @@ class _Checker:
                 self.alike.setdefault((row.experiment, key.rpartition(".")[2]), set()).add(key)
         for table_name, table in study.tables.items():
             self._table(document, ("tables", table_name), table_name, table)
-        for name, submission in study.submissions.items():
-            self._submission(document, ("submissions", name), submission)
+        self._submissions(document, study.submissions)
         if self.problems:
             raise ConfigError(self.problems)
         return self.checked
@@ -315,6 +321,29 @@ class _Checker:
         for key in ("type", "input", "labels"):
             if getattr(other, key) != getattr(task, key):
                 self._say(document, (key,), f"differs from that of `{task.model_of}`, whose runs are evaluated here")
+
+    def _submissions(self, document: Document, submissions: dict[str, schema.Submission]) -> None:
+        if any(said.published for said in submissions.values()):
+            try:
+                self.checked.references = compose.validate(
+                    schema.References, compose.read(self.root, "references", "glue-test")
+                )
+            except ConfigError as error:
+                self._tell(error.problems)
+        for name, said in submissions.items():
+            self._submission(document, ("submissions", name), said)
+            rows = self.checked.references.rows if self.checked.references else {}
+            for i, row in enumerate(said.published):
+                if self.checked.references is not None and row not in rows:
+                    hint = nearest(row, rows)
+                    self._say(document, ("submissions", name, "published", i), f"no published row `{row}`; {hint}")
+            file = recorded_scores(self.root, self.name, name)
+            if file.is_file():
+                try:
+                    self.checked.recorded[name] = json.loads(file.read_text(encoding="utf-8"))
+                except ValueError:
+                    where = file.relative_to(self.root).as_posix()
+                    self._say(document, ("submissions", name), f"{where} is no JSON: record the scores again")
 
     def _submission(self, document: Document, path: KeyPath, submission: schema.Submission) -> None:
         files: dict[str, str] = {}

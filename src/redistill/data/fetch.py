@@ -64,6 +64,11 @@ def _from_hub(origin: dict[str, Any], work: Path) -> None:
     from huggingface_hub import hf_hub_download
 
     repository, revision = origin["repository"], origin["revision"]
+    if revision == "unpinned":
+        raise RedistillError(
+            f"{repository}: nobody has said which commit is meant, and a branch may move. `redistill pin` asks the hub "
+            "for the newest one and writes it into configs/sources.yaml; then start again"
+        )
     for name in origin["files"]:
         what = f"{repository}: {name}"
         try:

@@ -167,6 +167,18 @@ def to_latex(table: Table) -> str:
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 
 
+def markdown_table(title: str, headings: list[str], rows: list[list[str]], footer: Sequence[str]) -> str:
+    """A table of texts, whose first column is words."""
+    return f"### {_markdown(title)}\n\n{_markdown_grid(headings, rows, 1)}\n\n*{_markdown('; '.join(footer))}*\n"
+
+
+def latex_table(name: str, title: str, headings: list[str], rows: list[list[str]], footer: Sequence[str]) -> str:
+    """What `markdown_table` holds, for LaTeX with booktabs."""
+    lines = [r"\begin{table}[t]", r"\centering", rf"\caption{{{_latex(title)}}}", rf"\label{{tab:{name}}}"]
+    lines += _latex_grid(headings, rows, 1)
+    return "\n".join([*lines, rf"{{\footnotesize {_latex('; '.join(footer))}\par}}", r"\end{table}"]) + "\n"
+
+
 # A grid is what Markdown and LaTeX share: headings, rows of plain text, and how many first columns are words.
 Grid = tuple[list[str], list[list[str]], int]
 

@@ -3,6 +3,8 @@
 from redistill.config.schema.evaluation import Evaluation as Evaluation
 from redistill.config.schema.experiment import Baseline as Baseline
 from redistill.config.schema.experiment import Experiment as Experiment
+from redistill.config.schema.references import Reference as Reference
+from redistill.config.schema.references import References as References
 from redistill.config.schema.runtime import Checkpoints as Checkpoints
 from redistill.config.schema.runtime import Runtime as Runtime
 from redistill.config.schema.source import Folder as Folder

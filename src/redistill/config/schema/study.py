@@ -96,8 +96,8 @@ class Submission(Strict):
     seed: Seed = Field(0, description="Seed of the runs")
     tasks: list[Name] = Field(min_length=1, description="Tasks with a `test` split; together, all files of a submission")
     label: str | None = Field(None, description="The row's name in the table of test scores; the recipe's if not given")
-    published: str | None = Field(
-        None, description="Row of configs/references/glue-test.yaml that stands beside it, marked as published"
+    published: list[Word] = Field(
+        default=[], description="Rows of configs/references/glue-test.yaml that stand beside it, marked as published"
     )
 
 
