@@ -33,6 +33,8 @@ KINDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "study": ("results", "redistill.tables.publish", ()),
 }
 
+NOT_FETCHED = {"licence", "citation", "note"}  # what a source says to people alone
+
 
 @dataclass(frozen=True)
 class Node:
@@ -228,7 +230,9 @@ class _Planner:
 
     def _source(self, name: str) -> Node:
         source = self.checked.sources[name]
-        return self._add(source.kind, name, source.model_dump(exclude={"licence", "citation", "note"}), {})
+        if source.format == "safetensors":  # taken as they are: the format is no part of such a source's key
+            return self._add(source.kind, name, source.model_dump(exclude={*NOT_FETCHED, "format"}), {})
+        return self._add(source.kind, name, source.model_dump(exclude=NOT_FETCHED), {}, (), ("torch", "safetensors"))
 
     def _dataset(self, name: str) -> Node:
         task = self.checked.tasks[name]
