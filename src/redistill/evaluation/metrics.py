@@ -1,7 +1,7 @@
 """The numbers in the tables, each a function of labels and predictions, by scikit-learn and scipy.
 
-The bootstrap has them a second time, many samples at once, in `redistill.tables.statistics`; neither rests on the other.
-The names of the metrics are read whenever a study is checked, before a job pins its runtime: numpy, scipy and
+The bootstrap has them a second time, many samples at once, in `redistill.tables.statistics`; neither rests on the
+other. The names of the metrics are read whenever a study is checked, before a job pins its runtime: numpy, scipy and
 scikit-learn must not be imported with this module.
 """
 
