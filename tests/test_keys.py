@@ -179,6 +179,16 @@ def test_a_teacher_reaches_its_students(project):
     }  # fmt: skip
 
 
+def test_what_computes_the_metrics_is_in_the_key_of_what_a_metric_decides(project):
+    def with_metrics() -> set[str]:
+        return {n.kind for n in project.plan().nodes.values() if {"scipy", "scikit-learn"} <= set(n.parts["packages"])}
+
+    assert with_metrics() == {"baseline", "cell"}
+    teacher = project.file("experiments/image/teacher.yaml")
+    teacher.write_text(teacher.read_text(encoding="utf-8") + "evaluation: {checkpoint: best}\n", encoding="utf-8")
+    assert with_metrics() == {"baseline", "cell", "teacher"}
+
+
 def test_what_is_shared_is_planned_once(project):
     names = [(node.kind, node.title) for node in project.plan().nodes.values()]
     assert len(names) == len(set(names))

@@ -28,7 +28,7 @@ KINDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "teacher": ("runs", "redistill.training.run", _NUMERIC),
     "student": ("runs", "redistill.training.run", _NUMERIC),
     "outputs": ("outputs", "redistill.distill.outputs", _NUMERIC),
-    "cell": ("results", "redistill.evaluation.evaluate", ("numpy", "pyarrow", "scipy")),
+    "cell": ("results", "redistill.evaluation.evaluate", ("numpy", "pyarrow", "scipy", "scikit-learn")),
     "table": ("results", "redistill.tables.make", ("numpy", "pyarrow", "scipy")),
     "submission": ("results", "redistill.evaluation.submit", ("numpy", "pyarrow")),
     "scores": ("results", "redistill.tables.scores", ()),
@@ -332,7 +332,9 @@ class _Planner:
         """Packages that the numbers depend on, beside those of every run."""
         text = ("transformers", "tokenizers") if config["task"]["input"] == "text" else ()
         methods = {name for kind, name in _components(config) if kind == "architecture"}
-        return (*text, *sorted({"torchvision", "timm"}.intersection(methods)))
+        # A metric chooses the best epoch.
+        metrics = ("scipy", "scikit-learn") if config["evaluation"]["checkpoint"] == "best" else ()
+        return (*text, *metrics, *sorted({"torchvision", "timm"}.intersection(methods)))
 
     def _start(self, start: schema.Start, task_name: str) -> Node:
         if start.source is not None:
@@ -421,7 +423,8 @@ class _Planner:
         task = teacher.config["task"]
         config = {"split": split, "runtime": self.runtime, "task": task}
         built = [component for component in _components(teacher.config) if component[0] == "architecture"]
-        packages = tuple(name for name in self._packages(teacher.config) if name != "tokenizers")
+        of_others = ("tokenizers", "scipy", "scikit-learn")  # what made the tokens, and what chose the teacher's epoch
+        packages = tuple(name for name in self._packages(teacher.config) if name not in of_others)
         return self._add("outputs", f"{teacher.title} · {split}{of}", config, inputs, built, packages)
 
     # --- results -----------------------------------------------------------------------------------------------------

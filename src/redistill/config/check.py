@@ -5,7 +5,7 @@ import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel
 
@@ -366,6 +366,9 @@ class _Checker:
             found = self._recipe(submission.experiment, self.checked.trained(name), document, (*path, "experiment"))
             if found is not None and found.baseline is not None:
                 self._say(document, (*path, "experiment"), "is a baseline, whose test predictions are not made")
+        if missing := [file for file in get_args(schema.SubmittedFile) if file not in files]:
+            said = f"none of them is submitted as {', '.join(missing)}: the server takes whole submissions alone"
+            self._say(document, (*path, "tasks"), said)
 
     def _metric(self, document: Document, path: KeyPath, metric: str | None, task: schema.Task) -> None:
         metrics = [name for name, (kind, _) in METRICS.items() if kind == task.type]

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from redistill.evaluation.submission import FILES, glue_score
+from redistill.evaluation.submission import SIZES, glue_score
 from redistill.tables.render import latex_table, markdown_table
 
 NOT_SUBMITTED = ""  # a test column stays empty until the server's scores are recorded
@@ -15,7 +15,7 @@ SCORE, WITHOUT_WNLI = "score", "without WNLI"
 
 def make_scores(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[str, Any]:
     """Write `submissions.csv`, `.md`, `.tex` and `.json`. `inputs` are the folders of the submissions, by name."""
-    headings = ["row", *FILES, SCORE, WITHOUT_WNLI]
+    headings = ["row", *SIZES, SCORE, WITHOUT_WNLI]
     rows, notes = [], []
     for row in config["rows"]:
         rows.append([f"{row['label']} (seed {row['seed']})", *_recorded(row["recorded"])])
@@ -46,14 +46,14 @@ def make_scores(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> 
 
 def _recorded(scores: dict[str, Any] | None) -> list[str]:
     if scores is None:
-        return [NOT_SUBMITTED] * (len(FILES) + 2)
+        return [NOT_SUBMITTED] * (len(SIZES) + 2)
     shown = [
         " / ".join(f"{value:.1f}" for value in (said.values() if isinstance(said, dict) else [said]))
-        for said in (scores[name] for name in FILES)
+        for said in (scores[name] for name in SIZES)
     ]
     return [*shown, f"{glue_score(scores):.1f}", f"{glue_score(scores, without_wnli=True):.1f}"]
 
 
 def _published(scores: dict[str, float]) -> list[str]:
     """What was published, and no mean of it: published metrics are not those that the score is made of."""
-    return [f"{scores[name]:.1f}" if name in scores else "" for name in FILES] + ["", ""]
+    return [f"{scores[name]:.1f}" if name in scores else "" for name in SIZES] + ["", ""]

@@ -40,6 +40,7 @@ from redistill.config.schema.task import OfficialSplits as OfficialSplits
 from redistill.config.schema.task import Pool as Pool
 from redistill.config.schema.task import Reader as Reader
 from redistill.config.schema.task import Splits as Splits
+from redistill.config.schema.task import SubmittedFile as SubmittedFile
 from redistill.config.schema.task import Task as Task
 from redistill.config.schema.values import Component as Component
 from redistill.config.schema.values import Digest as Digest

@@ -7,6 +7,11 @@ from pydantic import Discriminator, Field, NonNegativeInt, PositiveInt, Tag, mod
 from redistill.config.schema.values import Component, Name, OfficialSplit, Seed, Split, Strict
 
 
+SubmittedFile = Literal[
+    "CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI-m", "MNLI-mm", "QNLI", "RTE", "WNLI", "AX"
+]  # fmt: skip
+
+
 class Pool(Strict):
     """A task made of other tasks' inputs, without their labels."""
 
@@ -130,6 +135,4 @@ class Task(Strict):
     model_of: Name | None = Field(
         None, description="Task whose runs are evaluated on this one's data; nothing is trained on it"
     )
-    submitted_as: str | None = Field(
-        None, pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$", description="Name of its file in a submission to GLUE, without .tsv"
-    )
+    submitted_as: SubmittedFile | None = Field(None, description="Its file in a submission to GLUE, without .tsv")
