@@ -15,9 +15,15 @@ from redistill.errors import RedistillError
 from redistill.models import attention
 from redistill.models.first_token import read_first_token
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt",
+    "vocab.json", "merges.txt", "spm.model", "sentencepiece.bpe.model",
+)  # fmt: skip
 _RENAMED = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}  # in BERT's first weights
-_LAYER = re.compile(r"(\.(?:layer|layers|block|blocks|h)\.)(\d+)(?=\.)")
+_LAYER = re.compile(r"((?:^|\.)(?:layer|layers|block|blocks|h)\.)(\d+)(?=\.)")
+_BY_LAYER = ("layer_types", "mlp_layer_types", "no_rope_layers")  # what configs list, an entry a layer
+# their embeddings end in a norm, so the first layer has none before its attention, as the others have
+FIRST_DIFFERS = ("modernbert", "modernbert-decoder")
 
 
 def start(folder: Path, start: dict[str, Any], task: dict[str, Any], seed: int) -> PreTrainedModel:
@@ -60,23 +66,38 @@ def shortened(config: PretrainedConfig, layers: list[int] | None) -> tuple[Pretr
     """The config with the chosen layers alone, and these layers.
 
     Raises:
-        RedistillError: the model has no such layer.
+        RedistillError: the model has no such layer, or its layers cannot be chosen so.
     """
-    depth: int = config.num_hidden_layers
-    taken = list(range(depth)) if layers is None else layers
-    wrong = [layer for layer in taken if layer >= depth]
+    depth: int = getattr(config, "num_hidden_layers", 0)
+    if layers is None:
+        return config, list(range(depth))
+    wrong = [layer for layer in layers if layer >= depth]
     if wrong:
         raise RedistillError(f"there is no layer {wrong[0]}: the model has {depth}, counted from 0")
-    config.num_hidden_layers = len(taken)
-    return config, taken
+    if config.model_type in FIRST_DIFFERS and [i for i, layer in enumerate(layers) if layer == 0] != [0]:
+        raise RedistillError(
+            f"the first layer of a `{config.model_type}` has no norm before its attention, and the others have one, "
+            f"so layer 0 must be the first of `layers`, and only there; they are {layers}"
+        )
+    listed = {key: getattr(config, key, None) for key in _BY_LAYER}
+    try:
+        config.num_hidden_layers = len(layers)
+    except NotImplementedError:  # it is worked out from something else
+        raise RedistillError(f"of a `{config.model_type}` no layers can be chosen: leave `layers` out") from None
+    for key, values in listed.items():
+        if values is not None:
+            setattr(config, key, [values[layer] for layer in layers])
+    return config, layers
 
 
 def from_config(config: PretrainedConfig, task: dict[str, Any]) -> PreTrainedModel:
     """A sequence classifier of this shape for this task, with random weights.
 
     Raises:
-        RedistillError: transformers has no sequence classifier of this family.
+        RedistillError: transformers has no sequence classifier of this family, or one with a decoder beside an encoder.
     """
+    if config.is_encoder_decoder:
+        raise RedistillError(f"`{config.model_type}` has an encoder and a decoder: take a model that is one of them")
     _name_labels(config, task)
     try:
         return _classifier(config)
@@ -116,10 +137,19 @@ def _load(model: PreTrainedModel, weights: dict[str, Tensor], taken: list[int]) 
         renamed[_LAYER.sub(lambda found: f"{found[1]}{place[int(found[2])]}", inner)] = tensor
     encoder = getattr(model, model.base_model_prefix)
     own = encoder.state_dict()
-    missing = sorted(own.keys() - renamed.keys())
+    drawn = _pooler_to_draw(own, renamed)
+    missing = sorted(own.keys() - renamed.keys() - drawn)
     if missing:
         raise RedistillError(f"the pretrained weights lack {missing[0]} and {len(missing) - 1} more")
-    encoder.load_state_dict({name: renamed[name] for name in own})
+    encoder.load_state_dict({name: renamed[name] for name in own.keys() - drawn}, strict=not drawn)
+
+
+def _pooler_to_draw(own: dict[str, Tensor], given: dict[str, Tensor]) -> set[str]:
+    """Names of an encoder's pooler if the weights have none, as after masked language modelling. It is of the head's
+    kind, drawn from the seed like it; transformers draws it too. A pooler of which a part is there is not drawn.
+    """
+    pooler = {name for name in own if name.startswith("pooler.")}
+    return set() if pooler & given.keys() else pooler
 
 
 def load_base(folder: Path) -> PreTrainedModel:

@@ -156,7 +156,7 @@ class _ModelChecker:
         return self.built[key]
 
     def _length(self, document: Document, experiment: schema.Experiment, student: nn.Module) -> None:
-        limit = getattr(getattr(student, "config", None), "max_position_embeddings", None)
+        limit = load.longest(student)
         assert experiment.student is not None
         if limit is not None and experiment.student.max_length > limit:
             self._say(document, ("student", "max_length"), f"the model takes at most {limit} tokens")
@@ -297,8 +297,9 @@ def _batch(task: Config) -> dict[str, Tensor]:
     """A batch without values."""
     if task["input"] == "image":
         return {"image": torch.zeros(EXAMPLES, *task["image_shape"], device=META)}
-    # without a mask: transformers looks into one, and there is nothing in it
-    return {"input_ids": torch.zeros(EXAMPLES, TOKENS, dtype=torch.long, device=META)}
+    # with a mask: without one transformers looks for padding among the ids, and there is nothing in them
+    ids = torch.zeros(EXAMPLES, TOKENS, dtype=torch.long, device=META)
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
 def _offered(term: Config, task: Config, seen: dict[str, dict[str, Tensor]], teacher: str) -> Config:

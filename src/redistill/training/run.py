@@ -135,7 +135,7 @@ def _learner(
 
 
 def _refuse_long(student: nn.Module, length: int) -> None:
-    limit = getattr(getattr(student, "config", None), "max_position_embeddings", None)
+    limit = load.longest(student)
     if limit is not None and length > limit:
         raise RedistillError(f"a text has {length} tokens, and the model takes {limit}: lower student.max_length")
 
