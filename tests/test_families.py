@@ -81,7 +81,7 @@ def pretrained(family: str, folder: Path, form: str = "masked") -> Path:
 
 
 def started(family: str, folder: Path, layers: list[int] | None = None, seed: int = 5) -> PreTrainedModel:
-    start = {"layers": layers, "random": False, "fresh": []}
+    start = {"layers": layers, "head": False, "random": False, "fresh": []}
     model = load.build({"architecture": None, "start": start}, TASK, RUNTIME, folder, seed)
     assert isinstance(model, PreTrainedModel)
     return model
@@ -310,3 +310,85 @@ def test_a_family_is_passed_through_without_weights(family: str) -> None:
             logits = load.logits_of(model, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
     assert logits.shape == (2, 3)
     assert [captured[layer].shape for layer in layers] == [(2, 8, HIDDEN)] * 2
+
+
+# --- a head that is taken --------------------------------------------------------------------------------------------
+
+
+def classifier(family: str, folder: Path, labels: list[str] | None) -> Path:
+    """A pretrained sequence classifier whose outputs have these names, or none."""
+    config = config_of(family)
+    config.num_labels = 3
+    if labels is not None:
+        config.id2label = dict(enumerate(labels))
+        config.label2id = {label: index for index, label in enumerate(labels)}
+    torch.manual_seed(3)
+    model = AutoModelForSequenceClassification.from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    model.save_pretrained(folder)
+    return folder
+
+
+def with_head(folder: Path, task: dict[str, Any] = TASK, layers: list[int] | None = None) -> PreTrainedModel:
+    start = {"layers": layers, "head": True, "random": False, "fresh": []}
+    model = load.build({"architecture": None, "start": start}, task, RUNTIME, folder, 0).eval()
+    assert isinstance(model, PreTrainedModel)
+    return model
+
+
+@pytest.mark.parametrize("labels", [None, ["no", "yes", "perhaps"], ["Perhaps", "NO", "Yes"]], ids=str)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_head_that_is_taken_says_what_it_said_in_the_task_s_order(
+    family: str, labels: list[str] | None, tmp_path: Path
+) -> None:
+    theirs = AutoModelForSequenceClassification.from_pretrained(classifier(family, tmp_path, labels)).eval()
+    order = [[label.lower() for label in labels or TASK["labels"]].index(label) for label in TASK["labels"]]
+    expected = load.logits_of(theirs, batch(family))[:, order]
+    model = with_head(tmp_path)
+    torch.testing.assert_close(load.logits_of(model, batch(family)), expected, atol=1e-5, rtol=0)
+    again = opened(model, tmp_path / "saved")
+    assert again.config.id2label == dict(enumerate(TASK["labels"]))
+    torch.testing.assert_close(load.logits_of(again, batch(family)), expected, atol=1e-5, rtol=0)
+
+
+def test_a_head_is_taken_with_chosen_layers(tmp_path: Path) -> None:
+    weights = load_file(classifier("bert", tmp_path, None) / "model.safetensors")
+    state = with_head(tmp_path, layers=[1, 3]).state_dict()
+    assert torch.equal(state["classifier.weight"], weights["classifier.weight"])
+    key = "bert.encoder.layer.{}.output.dense.weight"
+    assert torch.equal(state[key.format(1)], weights[key.format(3)])
+
+
+def test_a_head_of_one_score_is_taken_for_a_regression(tmp_path: Path) -> None:
+    config = config_of("bert")
+    config.num_labels = 1
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path)
+    model = with_head(tmp_path, {**TASK, "type": "regression", "labels": []})
+    assert load.logits_of(model, batch("bert")).shape == (5, 1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (["no", "yes", "maybe"], "the head's labels are `no`, `yes`, `maybe`, and the task's `no`, `yes`, `perhaps`"),
+        (["no", "yes"], "the head's labels are `no`, `yes`, and the task's `no`, `yes`, `perhaps`"),
+        (["LABEL_0", "LABEL_1"], "the head's labels are `LABEL_0`, `LABEL_1`, and"),
+        (["LABEL_1", "LABEL_0", "LABEL_2"], "the head's labels are `LABEL_1`"),
+        (["no", "yes", "NO"], "the head's labels are `no`, `yes`, `NO`"),
+    ],
+)
+def test_a_head_of_other_labels_is_refused_with_both_lists(labels: list[str], words: str) -> None:
+    with pytest.raises(RedistillError) as caught:
+        text.order_of_labels(labels, TASK)
+    assert words in str(caught.value)
+    assert "leave `head` out" in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["masked", "bare"])
+def test_weights_without_a_head_are_refused(form: str, tmp_path: Path) -> None:
+    pretrained("roberta", tmp_path, form)
+    task = {**TASK, "labels": ["a", "b"]}
+    with pytest.raises(RedistillError, match=r"have no head for this task: `classifier\..*leave `head` out"):
+        with_head(tmp_path, task)

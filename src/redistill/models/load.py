@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from functools import cache
 from pathlib import Path
@@ -165,13 +166,13 @@ def logits_of(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
 
 def _inputs_of(kind: type[nn.Module], config: Any) -> tuple[str, ...]:
     """What a transformer is given: of which text a token is only where it tells two apart."""
-    told_apart = "token_type_ids" in _parameters(kind) and getattr(config, "type_vocab_size", 2) > 1
+    told_apart = "token_type_ids" in _parameters(kind.forward) and getattr(config, "type_vocab_size", 2) > 1
     return TEXT_INPUTS if told_apart else TEXT_INPUTS[:-1]
 
 
 @cache
-def _parameters(kind: type[nn.Module]) -> frozenset[str]:
-    return frozenset(inspect.signature(kind.forward).parameters)
+def _parameters(function: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
 
 
 def longest(model: nn.Module) -> int | None:

@@ -115,12 +115,26 @@ class _ModelChecker:
             return self.built[key]
         assert said.start is not None
         layers = said.start.layers
+        if said.start.head:
+            self._head(said.start, config["task"], task)
         if said.start.source is not None:
             return self.pretrained(said.start.source, layers, config["task"])
         other = said.start.experiment or "", said.start.task or task
         shape = self.run(*other).config.to_dict()  # type: ignore[union-attr,operator]
         shape = {key: value for key, value in shape.items() if key not in OF_LABELS}
         return self._transformer(shape, layers, config["task"])
+
+    def _head(self, start: schema.Start, own: Config, task: str) -> None:
+        """Whether a head that is taken says what the task asks; of a source only if its shape names the labels."""
+        from redistill.models import text
+
+        if start.source is None:
+            theirs = self.configs[start.experiment or "", start.task or task]["task"]
+            text.order_of_labels(theirs["labels"] or ["score"], own)
+            return
+        shape = self.checked.sources[start.source].config
+        if "model_type" in shape and {"id2label", "num_labels"} & shape.keys():
+            text.order_of_labels(text.labels_of(text.config_of(shape)), own)
 
     def run(self, recipe: str, task: str) -> nn.Module:
         """The model that another run ends with."""

@@ -73,7 +73,7 @@ def run(
             train(stage, hooks)
             if stage.rows is not None:
                 use_whole_table(learner.student, stage.rows)
-    assert learner is not None
+    learner = learner or _as_it_is(config, inputs)
     log.close()
     if accelerator.is_main_process:
         shutil.copyfile(log.file, work / "log.jsonl")
@@ -132,6 +132,13 @@ def _learner(
     if before is not None:
         _carry_over(learner, before, rebuild["keep"])
     return learner
+
+
+def _as_it_is(config: Config, inputs: dict[str, Path]) -> Learner:
+    """What a run without stages ends with: the model that it starts from."""
+    seed = derived_seed(config["seed"], "initialisation")
+    student = load.build(config["student"], config["task"], config["runtime"], inputs["start"], seed)
+    return Learner(student, {}, {})
 
 
 def _refuse_long(student: nn.Module, length: int) -> None:
@@ -201,5 +208,6 @@ def _predict(model: nn.Module, config: Config, inputs: dict[str, Path], work: Pa
     """Predictions on `dev`, which is reported, and on `select`, which serves choices, where the task has it."""
     splits = [split for split in ("dev", "select") if (inputs["dataset"] / f"{split}.parquet").is_file()]
     data = examples.load(config["task"], inputs, splits)
+    _refuse_long(model, int(data.lengths.max()))
     logits = predict.logits_over(model, data, config["evaluation"]["batch_size"], config["runtime"]["device"])
     predict.write_predictions(work / "predictions.parquet", data, logits)
