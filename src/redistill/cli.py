@@ -213,6 +213,8 @@ def trace(experiment: Annotated[str, typer.Argument(help="Name of the experiment
     node = plan.nodes[plan.runs[0].key]
     if node.kind == "baseline":
         raise RedistillError(f"`{experiment}` is a baseline: it has no steps")
+    if not node.config["stages"]:
+        raise RedistillError(f"`{experiment}` has no stages, so it has no steps")
     make_all(plan, list(node.inputs.values()))
     traced(plan, node, output, stage, step)
     if against is not None:

@@ -359,7 +359,7 @@ class _Planner:
         start = student.start
         return {
             "architecture": architecture,
-            "start": start and {"layers": start.layers, "random": start.random, "fresh": start.fresh},
+            "start": start and start.model_dump(include={"layers", "head", "random", "fresh"}),
         }
 
     @staticmethod

@@ -616,9 +616,13 @@ class _Checker:
                         document, ("baseline", "method"), f"reads {kind}s, and `{task_name}` is made of {task.input}s"
                     )
             return
-        if experiment.student is None or not experiment.stages:
+        as_it_is = experiment.student is not None and experiment.student.start is not None \
+            and experiment.student.start.head  # fmt: skip
+        if experiment.student is None or not (experiment.stages or as_it_is):
             self._say(document, (), "needs a `student` and `stages`, or a `baseline`")
             return
+        if not experiment.stages:
+            self._without_stages(document, experiment)
         self._student(document, ("student",), experiment.student, task, task_name)
         for name, teacher in experiment.all_teachers.items():
             path: KeyPath = ("teacher",) if experiment.teacher is not None else ("teachers", name)
@@ -631,6 +635,14 @@ class _Checker:
         self._evaluation(document, experiment.evaluation, task, task_name)
         for i, stage in enumerate(experiment.stages):
             self._stage(document, ("stages", i), experiment, stage, task, task_name)
+
+    def _without_stages(self, document: Document, experiment: schema.Experiment) -> None:
+        """A model as it is: nothing of what only training uses."""
+        for key in ("teacher", "teachers", "modules"):
+            if getattr(experiment, key):
+                self._say(document, (key,), "nothing is trained without `stages`; leave this out")
+        if experiment.evaluation.checkpoint == "best":
+            self._say(document, ("evaluation", "checkpoint"), "without `stages` there is no epoch to choose")
 
     def _evaluation(self, document: Document, evaluation: schema.Evaluation, task: schema.Task, task_name: str) -> None:
         for i, metric in enumerate(evaluation.metrics or []):
@@ -660,6 +672,19 @@ class _Checker:
             self._model_source(document, (*here, "tokenizer"), student.tokenizer)
         if start is not None:
             self._start(document, (*here, "start"), start, task, task_name)
+            if start.head:
+                self._head(document, (*here, "start", "head"), student, start, task)
+
+    def _head(
+        self, document: Document, here: KeyPath, student: schema.Student, start: schema.Start, task: schema.Task
+    ) -> None:
+        if student.architecture is not None or task.input != "text":
+            self._say(document, here, "is of pretrained text models; an architecture takes over all but `start.fresh`")
+        if task.type == "unlabelled":
+            self._say(document, here, "a task without labels has nothing that a head could say")
+        for key in ("random", "fresh"):
+            if getattr(start, key):
+                self._say(document, here, f"takes the head's weights, and `{key}` draws weights anew: give one of them")
 
     def _start(self, document: Document, here: KeyPath, start: schema.Start, task: schema.Task, task_name: str) -> None:
         if (start.source is None) == (start.experiment is None):

@@ -73,7 +73,7 @@ def run(
             train(stage, hooks)
             if stage.rows is not None:
                 use_whole_table(learner.student, stage.rows)
-    assert learner is not None
+    learner = learner or _as_it_is(config, inputs)
     log.close()
     if accelerator.is_main_process:
         shutil.copyfile(log.file, work / "log.jsonl")
@@ -137,8 +137,15 @@ def _learner(
     return learner
 
 
+def _as_it_is(config: Config, inputs: dict[str, Path]) -> Learner:
+    """What a run without stages ends with: the model that it starts from."""
+    seed = derived_seed(config["seed"], "initialisation")
+    student = load.build(config["student"], config["task"], config["runtime"], inputs["start"], seed)
+    return Learner(student, {}, {})
+
+
 def _refuse_long(student: nn.Module, length: int) -> None:
-    limit = getattr(getattr(student, "config", None), "max_position_embeddings", None)
+    limit = load.longest(student)
     if limit is not None and length > limit:
         raise RedistillError(f"a text has {length} tokens, and the model takes {limit}: lower student.max_length")
 
@@ -204,5 +211,6 @@ def _predict(model: nn.Module, config: Config, inputs: dict[str, Path], work: Pa
     """Predictions on `dev`, which is reported, and on `select`, which serves choices, where the task has it."""
     splits = [split for split in ("dev", "select") if (inputs["dataset"] / f"{split}.parquet").is_file()]
     data = examples.load(config["task"], inputs, splits)
+    _refuse_long(model, int(data.lengths.max()))
     logits = predict.logits_over(model, data, config["evaluation"]["batch_size"], config["runtime"]["device"])
     predict.write_predictions(work / "predictions.parquet", data, logits)
