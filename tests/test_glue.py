@@ -90,7 +90,13 @@ def test_broken_lines_of_qqp_are_left_out_and_counted_and_of_others_refused(tmp_
 @pytest.mark.parametrize(
     ("task", "file", "old", "new", "said"),
     [
-        ("rte", "RTE/dev.tsv", "\tnot_entailment", "\tmaybe", "the label `maybe` is none of entailment, not_entailment"),
+        (
+            "rte",
+            "RTE/dev.tsv",
+            "\tnot_entailment",
+            "\tmaybe",
+            "the label `maybe` is none of entailment, not_entailment",
+        ),
         ("stsb", "STS-B/dev.tsv", "\t0.800", "\thigh", "the score `high` is not a number"),
         ("sst2", "SST-2/dev.tsv", "sentence\tlabel", "text\tlabel", "has no column `sentence`, only text, label"),
         ("cola", "CoLA/dev.tsv", "\t1\t", "\t2\t", "CoLA/dev.tsv, line 2: the label `2` is none of 0, 1"),
@@ -159,7 +165,9 @@ def test_labels_of_a_test_split_are_not_kept_even_if_the_file_has_them(tmp_path)
 
 
 def test_of_several_ways_to_have_a_split_the_first_whole_one_is_taken(tmp_path):
-    layout = Layout(folder="glue", splits={"train": ["a/train.tsv", ["a/all.txt", "a/ids.tsv"]], "test": ["a/test.tsv"]})
+    layout = Layout(
+        folder="glue", splits={"train": ["a/train.tsv", ["a/all.txt", "a/ids.tsv"]], "test": ["a/test.tsv"]}
+    )
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "all.txt").touch()
     assert files_of(layout, tmp_path) == {}
@@ -263,7 +271,9 @@ def test_the_mismatched_set_is_read_by_the_runs_of_mnli_and_nothing_is_trained_o
 
 
 def test_a_task_read_by_anothers_runs_must_be_like_it(small):
-    small.edit("tasks/glue/mnli-mm.yaml", "title: MNLI-mm", "title: MNLI-mm\nlabels: [neutral, entailment, contradiction]")
+    small.edit(
+        "tasks/glue/mnli-mm.yaml", "title: MNLI-mm", "title: MNLI-mm\nlabels: [neutral, entailment, contradiction]"
+    )
     assert any("differs from that of `glue-small/mnli`" in str(problem) for problem in small.problems("glue-small"))
 
 
@@ -312,7 +322,9 @@ def test_a_cell_of_anothers_runs_measures_their_logits_against_its_own_labels(tm
     logits = np.array([[1.0, 0.0] if i % 2 == 0 else [0.0, 1.0] for i in range(11)], dtype=np.float32)
     logits[10] = [0.0, 1.0]
     np.save(tmp_path / "outputs" / "logits.npy", logits)
-    evaluate({"metric": "accuracy"}, {"seed 0": tmp_path / "outputs", "dataset": tmp_path / "dataset"}, tmp_path / "work")
+    evaluate(
+        {"metric": "accuracy"}, {"seed 0": tmp_path / "outputs", "dataset": tmp_path / "dataset"}, tmp_path / "work"
+    )
     found = json.loads((tmp_path / "work" / "metrics.json").read_text(encoding="utf-8"))
     assert found["dev"]["seed 0"] == {"value": pytest.approx(10 / 11), "examples": 11}
     assert found["dataset"] == "dataset"

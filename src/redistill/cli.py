@@ -390,7 +390,7 @@ def submit(
     from redistill.config.check import recorded_scores
     from redistill.evaluation.submit import record as record_scores
 
-    (which, node), = nodes.items()
+    ((which, node),) = nodes.items()
     file = recorded_scores(plan.root, study, which)
     record_scores(file, record, node.key)
     print(f"written: {file.relative_to(plan.root)}; `redistill table submissions` shows it. Commit the file")
@@ -400,7 +400,9 @@ def _submissions(plan: Plan, name: str | None) -> dict[str, Node]:
     """The study's submissions by name."""
     found = {n.title.removeprefix("submission "): n for n in plan.nodes.values() if n.kind == "submission"}
     if not found:
-        raise RedistillError(f"the study `{plan.checked.name}` has no `submissions`: say there which rows are submitted")
+        raise RedistillError(
+            f"the study `{plan.checked.name}` has no `submissions`: say there which rows are submitted"
+        )
     if name is not None and name not in found:
         raise RedistillError(f"the study has no submission `{name}`; there are {', '.join(found)}")
     return {n: node for n, node in found.items() if name in (None, n)}

@@ -503,7 +503,6 @@ class _Planner:
             "notes": row.notes, "trials": len(row.recipes), "selected_on_dev": on_dev,
         }  # fmt: skip
 
-
     # --- submissions ------------------------------------------------------------------------------------------------
 
     def _submission(self, name: str, said: schema.Submission) -> Node:

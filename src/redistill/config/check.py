@@ -212,7 +212,11 @@ class _Checker:
     def _look_for_data(self, name: str, task: schema.Task) -> None:
         """Note a task that the user's folder has no data for: its column says so, and nothing is planned for it."""
         layout = self.checked.sources[task.source].layout if task.source in self.checked.sources else None
-        if layout is None or task.source not in self.checked.given or not isinstance(task.splits, schema.OfficialSplits):
+        if (
+            layout is None
+            or task.source not in self.checked.given
+            or not isinstance(task.splits, schema.OfficialSplits)
+        ):
             return
         there = self.split_files[task.source]
         needed = [theirs for ours, theirs in task.splits.official.items() if ours != "test"]
@@ -359,7 +363,11 @@ class _Checker:
             else:
                 files[task.submitted_as] = name
             layout = self.checked.sources[task.source].layout if task.source in self.checked.sources else None
-            if layout is not None and task.source in self.checked.given and isinstance(task.splits, schema.OfficialSplits):
+            if (
+                layout is not None
+                and task.source in self.checked.given
+                and isinstance(task.splits, schema.OfficialSplits)
+            ):
                 theirs = task.splits.official.get("test", "")
                 if theirs not in self.split_files[str(task.source)]:
                     self._say(document, here, f"the folder `{layout.folder}` has no {folders.wanted(layout, theirs)}")
@@ -406,7 +414,9 @@ class _Checker:
             elif column is not None and column.splits is not None and not column.splits.has("dev"):
                 self._say(document, (*path, "tasks", i), f"`{task}` has no `dev` split, so no column")
             elif table.choose is not None and column is not None and column.model_of is not None:
-                self._say(document, (*path, "tasks", i), f"`{task}` has no runs of its own, among which `choose` decides")
+                self._say(
+                    document, (*path, "tasks", i), f"`{task}` has no runs of its own, among which `choose` decides"
+                )
             elif table.choose is not None and column is not None and column.splits and not column.splits.has("select"):
                 self._say(document, (*path, "tasks", i), f"`{task}` has no `select` split, which `choose` decides on")
         if table.tasks and all(task in self.checked.no_data for task in table.tasks):

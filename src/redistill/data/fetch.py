@@ -34,7 +34,9 @@ def fetch(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[s
     elif origin["type"] == "given":
         for name, file in inputs.items():
             if not file.is_file():
-                raise RedistillError(f"{file} was there when this was planned, and is gone: put it back, or start again")
+                raise RedistillError(
+                    f"{file} was there when this was planned, and is gone: put it back, or start again"
+                )
             _copy_file(file, work / name)
     elif origin["type"] == "folder":
         _from_folder(origin, list(config["files"]), work)

@@ -29,7 +29,9 @@ def relations(
     padding = (mask == 0)[:, None, None, :]
     terms = []
     for student, teacher in zip(student_hidden, teacher_hidden, strict=True):
-        ours, theirs = (scores(A, A, heads).masked_fill(padding, -torch.inf).log_softmax(-1) for A in (student, teacher))
+        ours, theirs = (
+            scores(A, A, heads).masked_fill(padding, -torch.inf).log_softmax(-1) for A in (student, teacher)
+        )
         difference = (theirs - ours).masked_fill(padding, 0.0)  # of two infinities where there is padding
         divergence = (theirs.exp() * difference).sum(-1)
         terms.append((divergence * valid[:, None]).sum() / (valid.sum() * heads))

@@ -6,7 +6,6 @@ from pydantic import Discriminator, Field, NonNegativeInt, PositiveInt, Tag, mod
 
 from redistill.config.schema.values import Component, Name, OfficialSplit, Seed, Split, Strict
 
-
 SubmittedFile = Literal[
     "CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI-m", "MNLI-mm", "QNLI", "RTE", "WNLI", "AX"
 ]  # fmt: skip
