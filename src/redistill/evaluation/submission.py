@@ -234,10 +234,11 @@ def _score_problems(score: Any, shown: dict[str, int]) -> list[str]:
 def _number_problems(value: Any, least: int) -> list[str]:
     if value is None:
         return [": is missing; write what the leaderboard shows, in percent"]
+    said = json.dumps(value)[:40]
     # True is a number to Python; NaN and Infinity are JSON to it.
-    if isinstance(value, bool) or not isinstance(value, int | float) or (value != value or abs(value) == math.inf):
-        return [f": {json.dumps(value)[:40]} is not a number; write what the leaderboard shows, in percent"]
-    return [] if least <= value <= 100 else [f": {value} lies outside {least} to 100; write it in percent"]
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) == math.inf:
+        return [f": {said} is not a number; write what the leaderboard shows, in percent"]
+    return [] if least <= value <= 100 else [f": {said} lies outside {least} to 100; write it in percent"]
 
 
 def glue_score(scores: Scores, without_wnli: bool = False) -> float:
