@@ -203,7 +203,8 @@ class _Planner:
 
     def _add(
         self, kind: str, title: str, config: dict[str, Any], inputs: dict[str, str],
-        components: Iterable[tuple[str, str]] = (), packages: tuple[str, ...] = (), given: dict[str, Path] | None = None,
+        components: Iterable[tuple[str, str]] = (), packages: tuple[str, ...] = (),
+        given: dict[str, Path] | None = None,
     ) -> Node:  # fmt: skip
         _, module, needed = KINDS[kind]
         stage = (module, tuple(components))
@@ -255,6 +256,7 @@ class _Planner:
             return self._add("dataset", name, pooled, {t: self.dataset(t).key for t in there})
         if isinstance(task.splits, schema.OfficialSplits):
             return self._official(name, *(("dev",) if task.model_of else ("train", "select", "dev", "transfer")))
+        assert task.splits
         return self._read(name, name, task.splits)
 
     def _official(self, name: str, *splits: str) -> Node:
@@ -485,8 +487,8 @@ class _Planner:
             if task.metric is None:
                 continue
             mark = table.marks.get(task_name)
-            columns.append({"task": task_name, "title": task.title + (" †" if mark else ""), "mark": mark, "metric": task.metric,
-                            "source": self.checked.sources[task.source or ""].citation,
+            columns.append({"task": task_name, "title": task.title + (" †" if mark else ""), "mark": mark,
+                            "metric": task.metric, "source": self.checked.sources[task.source or ""].citation,
                             "no_data": task_name in self.checked.no_data, "sample": _sample(task)})  # fmt: skip
         return {
             "name": name, "title": table.title, "study": self.checked.study.title, "columns": columns,

@@ -1,4 +1,4 @@
-"""The table of test scores: what GLUE's server said of submissions, where that was recorded, beside what was published."""
+"""The table of test scores: what GLUE's server said of submissions, as far as recorded, beside what was published."""
 
 import csv
 import io

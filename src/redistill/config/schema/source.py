@@ -47,7 +47,7 @@ class Hub(Strict):
     type: Literal["hub"]
     repository: str = Field(description="Owner and name, such as `google-bert/bert-base-uncased`")
     revision: Revision | Literal["unpinned"] = Field(
-        description="Commit, 40 hex digits: a branch may move. `unpinned` until `redistill pin` has asked the hub for it"
+        description="Commit, 40 hex digits: a branch may move. `unpinned` until `redistill pin` asks the hub"
     )
     form: Literal["model", "dataset"] = Field("model", description="Kind of repository")
     files: list[Inside] = Field(min_length=1, description="The files to fetch, by their path in the repository")

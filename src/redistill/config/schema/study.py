@@ -46,7 +46,7 @@ class Mean(Strict):
     title: str = Field(description="Heading of the column")
     tasks: list[Name | list[Name]] = Field(
         min_length=1,
-        description="Columns that count once each; those in a list of their own count as one, by their mean",
+        description="Columns that count once each; those in a list of their own count as one",
     )
 
 
@@ -96,7 +96,7 @@ class Submission(Strict):
     experiment: Name = Field(description="The recipe")
     seed: Seed = Field(0, description="Seed of the runs")
     tasks: list[Name] = Field(
-        min_length=1, description="Tasks with a `test` split; together, all files of a submission"
+        min_length=1, description="Tasks with a `test` split: together, a whole submission"
     )
     label: str | None = Field(None, description="The row's name in the table of test scores; the recipe's if not given")
     published: list[Word] = Field(
