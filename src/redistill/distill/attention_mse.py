@@ -14,8 +14,8 @@ def attention_mse(
     over the layers.
 
     Args:
-        student_hidden: for each layer, its queries and its keys, (B, T, H) each: the outputs of `...attention.self.query`
-            and `...attention.self.key`.
+        student_hidden: for each layer, its queries and its keys, (B, T, H) each: the outputs of
+            `...attention.self.query` and `...attention.self.key`.
         teacher_hidden: as many of the teacher, whose H may be another.
         mask: (B, T), 1 at tokens and 0 at padding.
         heads: attention heads, of both.

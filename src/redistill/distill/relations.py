@@ -17,7 +17,8 @@ def relations(
     A relation is softmax(A A^T / sqrt(d)) for each of `heads` parts of A, of width d (equations 4 to 6).
 
     Args:
-        student_hidden: tensors A (B, T, H), such as the outputs of a layer's `...attention.self.query`, `.key`, `.value`.
+        student_hidden: tensors A (B, T, H), such as the outputs of a layer's `...attention.self.query`, `.key` and
+            `.value`.
         teacher_hidden: as many of the teacher, whose H may be another.
         mask: (B, T), 1 at tokens and 0 at padding.
         heads: relation heads; they need not be the models' attention heads.

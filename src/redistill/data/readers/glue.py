@@ -144,7 +144,8 @@ def _examples(
     wanted = [*layout.texts, *([] if hidden else [layout.label])]
     if missing := [column for column in wanted if column not in columns]:
         raise RedistillError(
-            f"{layout.folder}/{file.name}: has no column `{missing[0]}`, only {', '.join(columns)}: take the official file"
+            f"{layout.folder}/{file.name}: has no column `{missing[0]}`, only {', '.join(columns)}: take the official "
+            "file"
         )
     places = [columns.index(column) for column in wanted]
     for number, fields in lines:
