@@ -119,7 +119,7 @@ def write_words(folder: Path) -> None:
                 seen |= {text, pair}
                 score = sum(word in text for word in ("good", "great", "fine")) - ("bad" in text) - ("dull" in text)
                 rows.append({"text": text, "pair": pair, "mood": int(score > 0), "score": float(score),
-                             "same": int(text[0] == pair[0])})  # fmt: skip
+                             "same": int(text < pair)})  # fmt: skip
         pq.write_table(pa.Table.from_pylist(rows), folder / f"{split}.parquet")
 
 
