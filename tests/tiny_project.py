@@ -11,10 +11,11 @@ from nano_study import Nano, copy_project
 from redistill.provenance.store import sha256_file
 
 WORDS = "a bad boring dull fine good great it movie never not of plot the this was what"
+GOOD, BAD = ("fine", "good", "great", "it", "the"), ("bad", "boring", "dull", "never", "not")
 MARKS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-SIZES = {"train": 24, "validation": 40}
+SIZES = {"train": 64, "validation": 40}
 VARIABLE = "TINY_FOLDER"
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+LONGEST = 9  # tokens that the student reads of a text
 
 STUDY = """
 title: tiny
@@ -25,20 +26,21 @@ tables:
     tasks: [mood, score, pairs, nano-digits]
     seeds: [0]
     rows:
-      - {experiment: tiny/student, tasks: [mood, score, pairs]}
+      - {experiment: tiny/student, tasks: [mood]}
+      - {experiment: tiny/teacher, tasks: [score, pairs]}
       - {experiment: text/majority, tasks: [mood]}
       - {experiment: nano/image-teacher, tasks: [nano-digits]}
 """
-TEACHER = """
+TEACHER = f"""
 label: Teacher
-student: {max_length: 9, start: {source: tiny-bert}}
+student: {{max_length: {LONGEST}, start: {{source: tiny-bert}}}}
 stages:
   - data: [train]
-    steps: 30
+    steps: 40
     batch_size: 8
-    optimiser: {learning_rate: 3.0e-3}
+    optimiser: {{learning_rate: 3.0e-3}}
     loss:
-      hard: {method: hard, weight: 1.0}
+      hard: {{method: hard, weight: 1.0}}
 """
 STUDENT = """
 extends: teacher
@@ -64,7 +66,7 @@ reader:
 metric: {metric}
 splits:
   official: {{train: train, dev: validation}}
-  rows: {{train: 24, validation: 40}}
+  rows: {{train: 64, validation: 40}}
 """
 LABELS = "labels: [negative, positive]"
 TASKS = {
@@ -117,8 +119,9 @@ def write_words(folder: Path) -> None:
             text, pair = (" ".join(draw.choices(words, k=draw.randint(4, 12))) for _ in range(2))
             if seen.isdisjoint({text, pair}):
                 seen |= {text, pair}
-                score = sum(word in text for word in ("good", "great", "fine")) - ("bad" in text) - ("dull" in text)
-                rows.append({"text": text, "pair": pair, "mood": int(score > 0), "score": float(score),
+                score = sum((word in GOOD) - (word in BAD) for word in text.split())
+                first = next((word for word in text.split() if word in GOOD + BAD), "")
+                rows.append({"text": text, "pair": pair, "mood": int(first in GOOD), "score": float(score),
                              "same": int(text < pair)})  # fmt: skip
         pq.write_table(pa.Table.from_pylist(rows), folder / f"{split}.parquet")
 
@@ -132,7 +135,8 @@ def write_bert(folder: Path) -> None:
     folder.mkdir(parents=True)
     vocabulary = [*MARKS, *WORDS.split()]
     config = BertConfig(vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-                        intermediate_size=64, max_position_embeddings=16)  # fmt: skip
+                        intermediate_size=64, max_position_embeddings=16,
+                        initializer_range=0.3)  # fmt: skip  # so wide that one text differs from another
     torch.manual_seed(0)
     BertModel(config).save_pretrained(folder)
     (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
