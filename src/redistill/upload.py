@@ -98,7 +98,7 @@ def upload(folder: Path, files: dict[str, int], repository: str, private: bool) 
     except (HTTPError, OSError) as error:
         raise RedistillError(
             f"{repository}: the hub cannot be reached ({type(error).__name__}: {_first(error)}): check the network and "
-            "start again; what was uploaded already is not uploaded twice"
+            "start again"
         ) from None
     except ValueError as error:
         raise RedistillError(f"{repository}: the hub does not take it: {_first(error)}") from None
