@@ -72,7 +72,7 @@ def test_checkpoints_as_published_are_evaluated_and_nothing_is_trained(project):
         (", glue/wnli,\n            glue/ax]\n    published: [bert-large,", "]\n    published: [bert-large,",
          "none of them is submitted as WNLI, AX: the server takes whole submissions alone"),
         ("published: [bert-base-kd]", "published: [bert-base-dk]", "no published row `bert-base-dk`"),
-        ("    experiment: glue/bert-base-kd\n", "    experiment: text/majority\n", "is a baseline, whose test predictions"),
+        ("    experiment: glue/bert-base-kd\n", "    experiment: text/majority\n", "is a baseline, whose"),
         ("glue/ax]\n    published: [bert-base-kd]", "glue/ax, movie]\n    published: [bert-base-kd]",
          "`movie` has no `test` split"),
         ("glue/ax]\n    published: [bert-base-kd]", "glue/ax, glue/wnli]\n    published: [bert-base-kd]",

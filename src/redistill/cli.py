@@ -342,6 +342,51 @@ def publish(study: StudyArgument = DEFAULT_STUDY) -> None:
 
 
 @app.command()
+def export(run: Annotated[str, typer.Argument(help="Key of a finished run, or an experiment")],
+           to: Annotated[Path | None, typer.Option("--to", help="Folder to write; exports/KEY if not given")] = None,
+           licence: Annotated[str | None, typer.Option("--licence", help="Licence of the model")] = None,
+           language: Annotated[str | None, typer.Option("--language", help="Of the texts, such as en")] = None,
+           force: Annotated[bool, typer.Option("--force", help="Replace an export that differs")] = False,
+           task: TaskOption = None, seed: Annotated[int, typer.Option("--seed", help="Seed")] = 0,
+           changes: SetOption = None, study: StudyOption = DEFAULT_STUDY,
+           trust_plugins: TrustOption = False) -> None:  # fmt: skip
+    """Make a folder for the Hugging Face hub of a finished run: weights, tokenizer, model card; verified first."""
+    from redistill.export import export as export_run
+    from redistill.performance.profile import is_key
+
+    key, title = run, ""
+    if not is_key(run):
+        plan = _experiment_plan(run, study, task, [seed], changes)
+        key, title = plan.runs[0].key, plan.nodes[plan.runs[0].key].title
+    folder, written = export_run(_root(), key, to, licence, language, force, title)
+    print(f"{folder}: {'written' if written else 'as it was'}")
+
+
+@app.command()
+def upload(folder: Annotated[Path, typer.Argument(help="Folder that `export` wrote")],
+           repository: Annotated[str, typer.Argument(help="Model repository on the hub, as OWNER/NAME")],
+           dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list; needs no network")] = False,
+           private: Annotated[bool, typer.Option("--private", help="Where it is new, make it private")] = False,
+           yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")] = False) -> None:  # fmt: skip
+    """Upload an export to the Hugging Face hub, after listing it and asking."""
+    from redistill import upload as of
+
+    of.refuse_name(repository)
+    files = of.files_of(folder)
+    print(of.listing(files, repository))
+    if dry_run:
+        print("Nothing was uploaded.")
+        return
+    of.refuse_without_token()
+    if not yes and not sys.stdin.isatty():
+        raise RedistillError("nobody can be asked here, so nothing was uploaded: say --yes, or --dry-run to list only")
+    if not yes and not typer.confirm(f"Upload these to {repository}?"):
+        print("Nothing was uploaded.")
+        return
+    print(of.upload(folder, files, repository, private))
+
+
+@app.command()
 def audit(
     study: StudyArgument = DEFAULT_STUDY,
     table: Annotated[str | None, typer.Option("--table", "-T", help="Only this table")] = None,
