@@ -232,6 +232,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_transformers_reads_config_tokenizer_and_weights_at_a_commit(alone, python, bert):
     alone.repositories["models/owner/tiny-bert"] = Repository(COMMIT, bert)
     done = python("-c", READ, COMMIT)
@@ -284,12 +285,13 @@ tables:
 
 
 def tiny(root: Path, bert: dict[str, bytes]) -> Path:
-    """A project with a task and a student that come from the hub."""
+    """A project with a task and a student that come from the hub, the student's weights as a pickle."""
     told = {"licence": "none", "citation": "nobody"}
     data = source(files={name: digest(GLUE[name]) for name in (TRAIN, VALIDATION)})
     data["origin"]["files"] = [TRAIN, VALIDATION]
-    weights = {"model.safetensors": digest(bert["model.safetensors"])}
-    model = {**source("owner/tiny-bert", "model", files=weights), "kind": "model", "config": SHAPE}
+    pinned = {"pytorch_model.bin": digest(bert["pytorch_model.bin"])}
+    model = {**source("owner/tiny-bert", "model", files=pinned), "config": SHAPE}
+    model |= {"kind": "model", "format": "torch-pickle"}
     model["origin"]["files"] = sorted(bert)
     files = {**CONFIGS, "sources.yaml": json.dumps({"rte": data | told, "tiny-bert": model | told})}
     for name, text in files.items():
@@ -299,31 +301,47 @@ def tiny(root: Path, bert: dict[str, bytes]) -> Path:
 
 
 @pytest.fixture
-def project(alone: Hub, python: Python, bert: dict[str, bytes], tmp_path: Path) -> Callable[..., Any]:
+def pickled(bert: dict[str, bytes]) -> dict[str, bytes]:
+    """The same BERT as it was published before there were safetensors."""
+    stream = io.BytesIO()
+    torch.save(load(bert["model.safetensors"]), stream)
+    return {name: content for name, content in bert.items() if name != "model.safetensors"} | {
+        "pytorch_model.bin": stream.getvalue()
+    }
+
+
+@pytest.fixture
+def project(alone: Hub, python: Python, pickled: dict[str, bytes], tmp_path: Path) -> Callable[..., Any]:
     """Runs `redistill fetch SOURCE` in a project whose task and student come from the hub."""
-    alone.repositories["models/owner/tiny-bert"] = Repository(COMMIT, bert)
-    root = tiny(tmp_path / "project", bert)
+    alone.repositories["models/owner/tiny-bert"] = Repository(COMMIT, pickled)
+    root = tiny(tmp_path / "project", pickled)
     return lambda *sources: python("-m", "redistill", "fetch", *sources, "--study", "tiny", cwd=root)
 
 
-def things(tmp_path: Path) -> list[list[str]]:
-    """The files of everything in the store, without the store's own."""
-    folders = sorted(path.parent for path in (tmp_path / "project" / "store").glob("*/*/done.json"))
-    own = ("counts.json", "done.json", "manifest.json")
-    return [
-        sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*.*") if f.is_file() and f.name not in own)
-        for folder in folders
-    ]
-
-
-def test_a_project_fetches_data_and_a_model_from_the_hub(project, tmp_path, bert, monkeypatch):
+@pytest.mark.slow
+def test_a_project_fetches_data_and_a_model_from_the_hub(project, tmp_path, bert, pickled, monkeypatch):
     done = project()
     assert done.returncode == 0, done.stderr
-    assert things(tmp_path) == [[TRAIN, VALIDATION], sorted(bert)]
+    store = tmp_path / "project" / "store"
+    (data,), (model,) = (list(store.glob(f"{area}/*/done.json")) for area in ("data", "models"))
+    assert {file: (data.parent / file).read_bytes() for file in (TRAIN, VALIDATION)} == {
+        file: GLUE[file] for file in (TRAIN, VALIDATION)
+    }
+    weights = (model.parent / "model.safetensors").read_bytes()
+    expected = load(bert["model.safetensors"])
+    assert {name: tensor.tolist() for name, tensor in load(weights).items()} == {
+        name: tensor.tolist() for name, tensor in expected.items()
+    }
+    assert not (model.parent / "pytorch_model.bin").exists()
+    counts = json.loads((model.parent / "counts.json").read_text(encoding="utf-8"))
+    assert counts["converted"] == {
+        "pytorch_model.bin": digest(pickled["pytorch_model.bin"]), "model.safetensors": digest(weights)
+    }  # fmt: skip
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert project().returncode == 0
 
 
+@pytest.mark.slow
 def test_a_refusal_and_a_wrong_file_are_said_in_one_sentence_and_nothing_gets_into_the_store(alone, project, tmp_path):
     alone.repositories["datasets/nyu-mll/glue"].fault = 403
     refused = project("rte")
