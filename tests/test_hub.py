@@ -141,15 +141,15 @@ FAULTS: dict[str, tuple[Repository | None, dict[str, Any], str]] = {
     ),
     "gated": (
         Repository(COMMIT, GLUE, 401, {"X-Error-Code": "GatedRepo"}), {},
-        "the hub gives it to those alone who have accepted its terms: accept them on the repository's page, log in",
+        "its authors ask for their terms to be accepted: do so on the repository's page, and log in with",
     ),
     "forbidden": (
         Repository(COMMIT, GLUE, 403, {"X-Error-Message": "not in the authorized list"}), {},
-        "the hub gives it to those alone who have accepted its terms: accept them on the repository's page, log in",
+        r"the hub, or a proxy before it, refuses it \(status 403\): log in with `hf auth login` as somebody who may",
     ),
     "too often": (
         Repository(COMMIT, GLUE, 429, AT_ONCE), {},
-        "the hub has had too many requests from here: wait for some minutes and start again",
+        "too many requests have come from here: wait for some minutes and start again",
     ),
     "broken": (
         Repository(COMMIT, GLUE, 500, AT_ONCE), {},
@@ -343,10 +343,10 @@ def test_a_project_fetches_data_and_a_model_from_the_hub(project, tmp_path, bert
 
 @pytest.mark.slow
 def test_a_refusal_and_a_wrong_file_are_said_in_one_sentence_and_nothing_gets_into_the_store(alone, project, tmp_path):
-    alone.repositories["datasets/nyu-mll/glue"].fault = 403
+    alone.repositories["datasets/nyu-mll/glue"] = Repository(COMMIT, GLUE, 401, {"X-Error-Code": "GatedRepo"})
     refused = project("rte")
     assert refused.returncode == 1
-    assert f"nyu-mll/glue: {TRAIN}: the hub gives it to those alone who have accepted its terms" in refused.stderr
+    assert f"nyu-mll/glue: {TRAIN}: its authors ask for their terms to be accepted" in refused.stderr
     assert "Traceback" not in refused.stderr
 
     wrong = rows("not", "what", "was", "pinned")

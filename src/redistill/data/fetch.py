@@ -82,36 +82,14 @@ def _spoilt(origin: dict[str, Any]) -> str:
 
 
 def _why_not(origin: dict[str, Any], error: Exception) -> str:
-    """Why the hub did not give a file, and what to do."""
+    """Why a file of the hub is not there, and what to do."""
     from huggingface_hub import errors as hub
 
     # the library says of every failure that it cannot connect, and keeps the hub's own answer as the cause
     answer = error.__cause__ if isinstance(error, hub.LocalEntryNotFoundError) else error
-    status = answer.response.status_code if isinstance(answer, hub.HfHubHTTPError) else 0
-    mend = "in the origin in configs/sources.yaml"
-    if isinstance(answer, hub.RemoteEntryNotFoundError):
-        return f"commit {origin['revision']} has no such file: mend `files` {mend}"
-    if isinstance(answer, hub.RevisionNotFoundError):
-        return f"the repository has no commit {origin['revision']}: mend `revision` {mend}"
-    if isinstance(answer, hub.HFValidationError):
-        return f"the hub has no such names: mend `repository` {mend}"
-    if isinstance(answer, hub.GatedRepoError) or status == 403:
-        return (
-            "the hub gives it to those alone who have accepted its terms: accept them on the repository's page, log in "
-            "with `hf auth login`, and start again"
-        )
-    if isinstance(answer, hub.RepositoryNotFoundError) or status == 401:
-        return (
-            f"the hub has no such {origin['form']}, or asks for a log-in: mend `repository` or `form` {mend}, or log "
-            "in with `hf auth login`"
-        )
-    if status == 429:
-        return (
-            "the hub has had too many requests from here: wait for some minutes and start again; those who log in with "
-            "`hf auth login` may ask more often"
-        )
-    if status >= 500:
-        return f"the hub has a fault of its own (status {status}): wait for some minutes and start again"
+    said = _refusal(origin, answer)
+    if said is not None:
+        return said
     if isinstance(answer, hub.FileMetadataError):
         return "what answered is not the hub: see what HF_ENDPOINT and the proxies are set to, and start again"
     if isinstance(error, hub.LocalEntryNotFoundError):
@@ -121,6 +99,32 @@ def _why_not(origin: dict[str, Any], error: Exception) -> str:
             "`origin: {type: folder, variable: NAME, path: ...}` and the digests of the `files`"
         )
     return f"it was not downloaded ({type(error).__name__}: {(str(error).splitlines() or [''])[0]}): start again"
+
+
+def _refusal(origin: dict[str, Any], answer: BaseException | None) -> str | None:
+    """What the hub's answer means, and what to do; None if it has not answered."""
+    from huggingface_hub import errors as hub
+
+    status = answer.response.status_code if isinstance(answer, hub.HfHubHTTPError) else 0
+    mend, login = "in the origin in configs/sources.yaml", "log in with `hf auth login`"
+    if isinstance(answer, hub.RemoteEntryNotFoundError):
+        return f"commit {origin['revision']} has no such file: mend `files` {mend}"
+    if isinstance(answer, hub.RevisionNotFoundError):
+        return f"the repository has no commit {origin['revision']}: mend `revision` {mend}"
+    if isinstance(answer, hub.HFValidationError):
+        return f"the hub has no such names: mend `repository` {mend}"
+    if isinstance(answer, hub.GatedRepoError):
+        return f"its authors ask for their terms to be accepted: do so on the repository's page, and {login}"
+    if isinstance(answer, hub.RepositoryNotFoundError) or status == 401:
+        wanted = f"the hub has no such {origin['form']}, or asks for a log-in"
+        return f"{wanted}: mend `repository` or `form` {mend}, or {login}"
+    if status == 403:
+        return f"the hub, or a proxy before it, refuses it (status 403): {login} as somebody who may have it"
+    if status == 429:
+        return f"too many requests have come from here: wait for some minutes and start again, or {login}"
+    if status >= 500:
+        return f"the hub has a fault of its own (status {status}): wait for some minutes and start again"
+    return None
 
 
 def _from_folder(origin: dict[str, Any], files: list[str], work: Path) -> None:
