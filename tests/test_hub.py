@@ -276,10 +276,19 @@ stages:
     optimiser: {method: adamw, learning_rate: 1.0e-4}
     loss: {hard: {method: hard, weight: 1.0}}
 """,
-    "studies/tiny.yaml": """
-title: Tiny
+    "experiments/floor.yaml": """
+label: Floor
+baseline: {method: majority}
+""",
+    "studies/student.yaml": """
+title: With a model
 tables:
   rte: {title: RTE, tasks: [rte], seeds: [0], rows: [{experiment: student}]}
+""",
+    "studies/floor.yaml": """
+title: Without a model
+tables:
+  rte: {title: RTE, tasks: [rte], seeds: [0], rows: [{experiment: floor}]}
 """,
 }
 
@@ -312,15 +321,15 @@ def pickled(bert: dict[str, bytes]) -> dict[str, bytes]:
 
 @pytest.fixture
 def project(alone: Hub, python: Python, pickled: dict[str, bytes], tmp_path: Path) -> Callable[..., Any]:
-    """Runs `redistill fetch SOURCE` in a project whose task and student come from the hub."""
+    """Runs `redistill fetch` for a study of a project whose task and student come from the hub."""
     alone.repositories["models/owner/tiny-bert"] = Repository(COMMIT, pickled)
     root = tiny(tmp_path / "project", pickled)
-    return lambda *sources: python("-m", "redistill", "fetch", *sources, "--study", "tiny", cwd=root)
+    return lambda study, *names: python("-m", "redistill", "fetch", *names, "--study", study, cwd=root)
 
 
 @pytest.mark.slow
 def test_a_project_fetches_data_and_a_model_from_the_hub(project, tmp_path, bert, pickled, monkeypatch):
-    done = project()
+    done = project("student")
     assert done.returncode == 0, done.stderr
     store = tmp_path / "project" / "store"
     (data,), (model,) = (list(store.glob(f"{area}/*/done.json")) for area in ("data", "models"))
@@ -338,20 +347,20 @@ def test_a_project_fetches_data_and_a_model_from_the_hub(project, tmp_path, bert
         "pytorch_model.bin": digest(pickled["pytorch_model.bin"]), "model.safetensors": digest(weights)
     }  # fmt: skip
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    assert project().returncode == 0
+    assert project("student").returncode == 0
 
 
 @pytest.mark.slow
 def test_a_refusal_and_a_wrong_file_are_said_in_one_sentence_and_nothing_gets_into_the_store(alone, project, tmp_path):
     alone.repositories["datasets/nyu-mll/glue"] = Repository(COMMIT, GLUE, 401, {"X-Error-Code": "GatedRepo"})
-    refused = project("rte")
+    refused = project("floor", "rte")
     assert refused.returncode == 1
     assert f"nyu-mll/glue: {TRAIN}: its authors ask for their terms to be accepted" in refused.stderr
     assert "Traceback" not in refused.stderr
 
     wrong = rows("not", "what", "was", "pinned")
     alone.repositories["datasets/nyu-mll/glue"] = Repository(COMMIT, {**GLUE, TRAIN: wrong})
-    refused = project("rte")
+    refused = project("floor", "rte")
     assert refused.returncode == 1
     assert f"{TRAIN}: SHA-256 is {digest(wrong)}, expected {digest(GLUE[TRAIN])}." in refused.stderr
     assert "remove it with `hf cache rm dataset/nyu-mll/glue`, and start again" in refused.stderr
