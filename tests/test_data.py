@@ -868,8 +868,8 @@ def test_weights_of_a_pickle_are_kept_as_safetensors_with_both_digests(tmp_path,
     assert {name: tensor.tolist() for name, tensor in weights.items()} == {
         "a": weight.tolist(), "tied": weight.tolist(), "turned": weight.t().tolist(), "part": [3, 4, 5], "steps": 7
     }  # fmt: skip
-    (tmp_path / "again").mkdir()
-    assert fetch.fetch(source, {}, tmp_path / "again") == counted
+    unpickle.convert(tmp_path / "mine" / "pytorch_model.bin", tmp_path / "again.safetensors")
+    assert (tmp_path / "again.safetensors").read_bytes() == found["model.safetensors"]
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,12 @@ def fetch(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[s
         _from_folder(origin, list(config["files"]), work)
     else:
         _from_package(config, work)
+    if origin["type"] == "given":
+        for name, digest in config["files"].items():
+            _verify(work / name, name, digest, "Start again.", "it was another file when this was planned")
+        return {"files": len(config["files"])}
     for name, digest in config["files"].items():
-        _verify(work / name, name, digest)
+        _verify(work / name, name, digest, _spoilt(origin) if origin["type"] == "hub" else "")
     if config.get("kind") == "model":
         _refuse_code(work / "config.json")
     if config.get("config"):
@@ -78,26 +82,66 @@ def _from_hub(origin: dict[str, Any], work: Path) -> None:
             "for the newest one and writes it into configs/sources.yaml; then start again"
         )
     for name in origin["files"]:
-        what = f"{repository}: {name}"
         try:
             cached = hf_hub_download(repository, name, repo_type=origin["form"], revision=revision)
-        except (hub.RemoteEntryNotFoundError, hub.RevisionNotFoundError, hub.RepositoryNotFoundError) as error:
-            raise RedistillError(
-                f"{what}: the hub has no such {origin['form']}, commit {revision} or file, or asks for a log-in "
-                f"({type(error).__name__}): mend the origin in configs/sources.yaml, or log in to the hub"
-            ) from None
-        except (hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled):
-            raise RedistillError(
-                f"{what}: the hub cannot be reached, and its cache does not have commit {revision}. Connect once and "
-                "start again; or, if you have the files, take them from a folder: in configs/sources.yaml, write "
-                "`origin: {type: folder, variable: NAME, path: ...}` and the digests of the `files`"
-            ) from None
-        except (hub.HTTPError, OSError) as error:
-            first = (str(error).splitlines() or [""])[0]
-            raise RedistillError(
-                f"{what}: the hub did not give it ({type(error).__name__}: {first}): try again"
-            ) from None
+        except (hub.HTTPError, hub.HFValidationError, OSError) as error:
+            raise RedistillError(f"{repository}: {name}: {_why_not(origin, error)}") from None
         _copy_file(Path(cached), work / name)
+
+
+def _spoilt(origin: dict[str, Any]) -> str:
+    """The way out of a wrong digest: the hub's cache keeps what it has of a commit, and never looks again."""
+    return (
+        "If the digest there is right, the copy in the hub's cache is spoilt: remove it with "
+        f"`hf cache rm {origin['form']}/{origin['repository']}`, and start again"
+    )
+
+
+def _why_not(origin: dict[str, Any], error: Exception) -> str:
+    """Why a file of the hub is not there, and what to do."""
+    from huggingface_hub import errors as hub
+
+    # the library says of every failure that it cannot connect, and keeps the hub's own answer as the cause
+    answer = error.__cause__ if isinstance(error, hub.LocalEntryNotFoundError) else error
+    said = _refusal(origin, answer)
+    if said is not None:
+        return said
+    if isinstance(answer, hub.FileMetadataError):
+        return "what answered is not the hub: see what HF_ENDPOINT and the proxies are set to, and start again"
+    if isinstance(error, hub.LocalEntryNotFoundError):
+        return (
+            f"the hub cannot be reached, and its cache does not have commit {origin['revision']}. Connect once and "
+            "start again; or, if you have the files, take them from a folder: name it in the study's `folders`, where the "
+            "source has a `layout` as GLUE has; else write in configs/sources.yaml `origin: {type: folder, variable: "
+            "NAME, path: ...}` and the digests of the `files`"
+        )
+    return f"it was not downloaded ({type(error).__name__}: {(str(error).splitlines() or [''])[0]}): start again"
+
+
+def _refusal(origin: dict[str, Any], answer: BaseException | None) -> str | None:
+    """What the hub's answer means, and what to do; None if it has not answered."""
+    from huggingface_hub import errors as hub
+
+    status = answer.response.status_code if isinstance(answer, hub.HfHubHTTPError) else 0
+    mend, login = "in the origin in configs/sources.yaml", "log in with `hf auth login`"
+    if isinstance(answer, hub.RemoteEntryNotFoundError):
+        return f"commit {origin['revision']} has no such file: mend `files` {mend}"
+    if isinstance(answer, hub.RevisionNotFoundError):
+        return f"the repository has no commit {origin['revision']}: mend `revision` {mend}"
+    if isinstance(answer, hub.HFValidationError):
+        return f"the hub has no such names: mend `repository` {mend}"
+    if isinstance(answer, hub.GatedRepoError):
+        return f"its authors ask for their terms to be accepted: do so on the repository's page, and {login}"
+    if isinstance(answer, hub.RepositoryNotFoundError) or status == 401:
+        wanted = f"the hub has no such {origin['form']}, or asks for a log-in"
+        return f"{wanted}: mend `repository` or `form` {mend}, or {login}"
+    if status == 403:
+        return f"the hub, or a proxy before it, refuses it (status 403): {login} as somebody who may have it"
+    if status == 429:
+        return f"too many requests have come from here: wait for some minutes and start again, or {login}"
+    if status >= 500:
+        return f"the hub has a fault of its own (status {status}): wait for some minutes and start again"
+    return None
 
 
 def _from_folder(origin: dict[str, Any], files: list[str], work: Path) -> None:
@@ -164,10 +208,12 @@ def _unpickled(work: Path) -> dict[str, str]:
     return digests
 
 
-def _verify(file: Path, name: str, expected: str) -> None:
+def _verify(
+    file: Path, name: str, expected: str, advice: str = "", said: str = "configs/sources.yaml pins another file"
+) -> None:
     found = sha256_file(file)
     if found != expected:
-        raise IntegrityError(name, expected, found, "Another file was pinned, or planned; nothing was used.")
+        raise IntegrityError(name, expected, found, f"{said}; nothing was used. {advice}".rstrip())
 
 
 def _installed(origin: dict[str, Any]) -> Path:

@@ -16,7 +16,5 @@ class Reference(Strict):
 class References(Strict):
     """Published scores on one set of tests."""
 
-    columns: dict[str, str] = Field(
-        min_length=1, description="Columns, with the metric of the published number"
-    )
+    columns: dict[str, str] = Field(min_length=1, description="Columns, with the metric of the published number")
     rows: dict[Word, Reference] = Field(min_length=1, description="Rows by name")

@@ -95,9 +95,7 @@ class Submission(Strict):
 
     experiment: Name = Field(description="The recipe")
     seed: Seed = Field(0, description="Seed of the runs")
-    tasks: list[Name] = Field(
-        min_length=1, description="Tasks with a `test` split: together, a whole submission"
-    )
+    tasks: list[Name] = Field(min_length=1, description="Tasks with a `test` split: together, a whole submission")
     label: str | None = Field(None, description="The row's name in the table of test scores; the recipe's if not given")
     published: list[Word] = Field(
         default=[], description="Rows of configs/references/glue-test.yaml that stand beside it, marked as published"
