@@ -123,7 +123,7 @@ def test_every_study_in_the_config_page_is_right_models_and_all(example):
 
 def test_every_experiment_in_the_config_page_is_right_models_and_all(example):
     names = compose.known(example, "experiments")
-    assert len(names) == 9
+    assert len(names) == 10
     for name in names:
         plan = lay_out(example, check_experiment(example, name, ["movie-reviews"], [0], "reviews"))
         assert check_models(plan) == []

@@ -125,9 +125,9 @@ class Known:
             }
         teachers = sorted(str(self.network(k)) for role, k in inputs.items() if role.startswith("teacher "))
         network = self.network(key)
-        stages = [
-            [s["batch_size"], s["accumulate"], s["frozen"], s["trained"], s["precision"], s["optimiser"]["method"]]
-            for s in config["stages"]
+        said = ("batch_size", "accumulate", "frozen", "trained", "precision")
+        stages = [  # older records do not say whether layers were computed again
+            [*(s[key] for key in said), s["optimiser"]["method"], s.get("recompute", False)] for s in config["stages"]
         ]
         return {
             LEVELS[1]: canonical([runtime, network, teachers, stages, sorted(config["modules"])]),

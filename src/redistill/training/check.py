@@ -17,6 +17,7 @@ from redistill.config.check import Checked, Recipe
 from redistill.config.parse import Document, KeyPath
 from redistill.errors import ConfigError, Problem, RedistillError
 from redistill.models import load
+from redistill.models.recompute import layers_of
 from redistill.models.taps import find
 from redistill.plan import Plan
 from redistill.provenance.keys import canonical
@@ -195,6 +196,11 @@ class _ModelChecker:
         for i, group in enumerate(said["optimiser"]["groups"]):
             for j, path in enumerate(group["modules"]):
                 self._path(document, (*here, "optimiser", "groups", i, "modules", j), learner, full(path), path)
+        if said["recompute"]:
+            try:
+                layers_of(student)
+            except RedistillError as error:
+                self._say(document, (*here, "recompute"), error)
         for name, term in said["loss"].items():
             self._taps(document, (*here, "loss", name, "taps"), term, student, teachers)
         if len(self.problems) == before:

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from redistill.environment import derived_seed
 from redistill.errors import RedistillError
 from redistill.interruption import deferred
 from redistill.models import load, predict
+from redistill.models.recompute import recomputed
 from redistill.models.used_rows import UsedRows, use_rows, use_whole_table
 from redistill.provenance.store import pretty
 from redistill.training.hooks import Best, Checkpoints, Log
@@ -70,7 +72,8 @@ def run(
                 learner = _learner(config, inputs, teachers, data, index, learner)
             stage = _stage(index, length, config, inputs, data, learner, teachers, accelerator)
             checkpoints.restore(stage)
-            train(stage, hooks)
+            with recomputed(learner.student) if said["recompute"] else nullcontext():
+                train(stage, hooks)
             if stage.rows is not None:
                 use_whole_table(learner.student, stage.rows)
     learner = learner or _as_it_is(config, inputs)

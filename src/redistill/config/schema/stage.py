@@ -112,6 +112,11 @@ class Stage(Strict):
     steps: PositiveInt | None = Field(None, description="Optimiser steps; either this or `epochs`")
     batch_size: PositiveInt = Field(description="Examples of one optimiser step, over all passes and processes")
     accumulate: PositiveInt = Field(1, description="Passes that a batch is cut into, when memory is short")
+    recompute: bool = Field(
+        False,
+        description="Compute activations again in the backward pass instead of keeping them: less memory, more time, "
+        "same numbers. For transformers",
+    )
     rebuild: Rebuild | None = Field(None, description="Go on with another student from this stage on")
     frozen: list[str] = Field(default=[], description="Modules that are not trained")
     trained: list[str] | None = Field(
