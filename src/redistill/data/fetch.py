@@ -111,9 +111,9 @@ def _why_not(origin: dict[str, Any], error: Exception) -> str:
     if isinstance(error, hub.LocalEntryNotFoundError):
         return (
             f"the hub cannot be reached, and its cache does not have commit {origin['revision']}. Connect once and "
-            "start again; or, if you have the files, take them from a folder: name it in the study's `folders`, where the "
-            "source has a `layout` as GLUE has; else write in configs/sources.yaml `origin: {type: folder, variable: "
-            "NAME, path: ...}` and the digests of the `files`"
+            "start again; or, if you have the files, take them from a folder: name it in the study's `folders`, where "
+            "the source has a `layout` as GLUE has; else write in configs/sources.yaml `origin: {type: folder, "
+            "variable: NAME, path: ...}` and the digests of the `files`"
         )
     return f"it was not downloaded ({type(error).__name__}: {(str(error).splitlines() or [''])[0]}): start again"
 
