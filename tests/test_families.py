@@ -386,6 +386,13 @@ def test_a_head_of_other_labels_is_refused_with_both_lists(labels: list[str], wo
     assert "leave `head` out" in str(caught.value)
 
 
+def test_labels_that_differ_in_case_alone_are_taken_in_the_same_order_only() -> None:
+    task = {**TASK, "labels": ["a", "A"]}
+    assert text.order_of_labels(["a", "A"], task) == [0, 1]
+    with pytest.raises(RedistillError, match="the head's labels are `A`, `a`, and the task's `a`, `A`"):
+        text.order_of_labels(["A", "a"], task)
+
+
 @pytest.mark.parametrize("form", ["masked", "bare"])
 def test_weights_without_a_head_are_refused(form: str, tmp_path: Path) -> None:
     pretrained("roberta", tmp_path, form)

@@ -137,7 +137,7 @@ def order_of_labels(names: list[str], task: dict[str, Any]) -> list[int]:
     """
     wanted = task["labels"] if task["type"] == "classification" else ["score"]
     unnamed = len(wanted) == 1 or names == [f"LABEL_{i}" for i in range(len(names))]
-    if unnamed and len(names) == len(wanted):
+    if names == wanted or (unnamed and len(names) == len(wanted)):
         return list(range(len(wanted)))
     known = {name.casefold(): index for index, name in enumerate(names)}
     asked = [label.casefold() for label in wanted]
