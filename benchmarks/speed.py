@@ -233,8 +233,8 @@ def text() -> Result:
     passes = {name: _teacher_passes(*more) for name, more in (("redistill kd", ()), ("redistill kd, bf16", BF16))
               if name in found}  # fmt: skip
     for name, seconds in passes.items():  # one teacher pass serves all epochs of all seeds
-        rate = found[name]["best without teacher passes"] = found[name]["best"]
-        student = shape["epochs"] * shape["train"] / rate
+        alone = found[name]["best without teacher passes"] = found[name]["best"]
+        student = shape["epochs"] * shape["train"] / alone
         found[name]["best"] = round(shape["epochs"] * shape["train"] / (student + seconds / len(SEEDS)), 2)
     return {
         "samples per second": found,
