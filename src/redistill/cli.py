@@ -63,7 +63,9 @@ def _root() -> Path:
 
 
 def _plan(study: str) -> Plan:
-    return make_plan(_root(), study)
+    from redistill.config.compose import name_of
+
+    return make_plan(_root(), name_of("studies", study))
 
 
 def _experiment_plan(written: str, study: str, task: str | None, seeds: list[int], changes: list[str] | None) -> Plan:
@@ -71,14 +73,9 @@ def _experiment_plan(written: str, study: str, task: str | None, seeds: list[int
     from redistill.config import compose
     from redistill.config.check import check_experiment, tasks_of
 
-    root, name = _root(), _experiment_name(written)
+    root, name = _root(), compose.name_of("experiments", written)
     tasks = [task] if task is not None else tasks_of(root, name, study)
     return lay_out(root, check_experiment(root, name, tasks, seeds, study, compose.assignments(changes or [])))
-
-
-def _experiment_name(written: str) -> str:
-    """An experiment's name, also where its file is given."""
-    return written.removeprefix("./").removeprefix("configs/experiments/").removesuffix(".yaml")
 
 
 def _check_models(plan: Plan) -> None:
@@ -118,10 +115,10 @@ def check(
     study: StudyOption = DEFAULT_STUDY, task: TaskOption = None, changes: SetOption = None,
 ) -> None:  # fmt: skip
     """Read a study or an experiment and everything that it names; every mistake at once, models and taps among them."""
-    from redistill.config.compose import known
+    from redistill.config.compose import known, name_of
 
-    experiment = _experiment_name(name)
-    if name not in known(_root(), "studies") and experiment in known(_root(), "experiments"):
+    is_study = name_of("studies", name) in known(_root(), "studies")
+    if not is_study and name_of("experiments", name) in known(_root(), "experiments"):
         plan = _experiment_plan(name, study, task, [0], changes)
     else:
         plan = _plan(name)
@@ -134,11 +131,12 @@ def check(
 def show(experiment: Annotated[str, typer.Argument(help="Name of the experiment")], task: TaskOption = None,
          changes: SetOption = None, study: StudyOption = DEFAULT_STUDY) -> None:  # fmt: skip
     """Print an experiment with every value written out, and the file and line that each came from."""
+    from redistill.config.compose import name_of
     from redistill.config.show import show as shown
 
-    plan = _experiment_plan(experiment, study, task, [0], changes)
+    plan, name = _experiment_plan(experiment, study, task, [0], changes), name_of("experiments", experiment)
     for (recipe, on), found in plan.checked.recipes.items():
-        if recipe.partition("@")[0] == _experiment_name(experiment):
+        if recipe.partition("@")[0] == name:
             print(f"# {recipe} on {on}")
             print(shown(found), end="")
 
@@ -182,8 +180,9 @@ def run(experiment: Annotated[str, typer.Argument(help="Name of the experiment, 
         study: StudyOption = DEFAULT_STUDY, trust_plugins: TrustOption = False) -> None:  # fmt: skip
     """Train an experiment, with values changed if wanted, and whatever it starts from and learns from; print scores."""
     from redistill.config.check import seeds_of
+    from redistill.config.compose import name_of
 
-    seeds = [seed] if seed is not None else seeds_of(_root(), _experiment_name(experiment), study)
+    seeds = [seed] if seed is not None else seeds_of(_root(), name_of("experiments", experiment), study)
     plan = _experiment_plan(experiment, study, task, seeds, changes)
     runs = {line.key for line in plan.runs}
     _make(plan, f"run of `{experiment}` like that", lambda node: node.key in runs or node.kind == "cell")
@@ -436,7 +435,7 @@ def submit(
     from redistill.evaluation.submit import record as record_scores
 
     ((which, node),) = nodes.items()
-    file = recorded_scores(plan.root, study, which)
+    file = recorded_scores(plan.root, plan.checked.name, which)
     record_scores(file, record, node.key)
     print(f"written: {file.relative_to(plan.root)}; `redistill table submissions` shows it. Commit the file")
 

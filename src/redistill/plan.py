@@ -442,13 +442,15 @@ class _Planner:
 
     def _table(self, name: str, table: schema.Table) -> Node:
         rows = self.checked.rows[name]
-        cells = {}
+        cells, tokens = dict[str, str](), dict[str, str]()
         for row in rows:
             for task in row.tasks:
                 runs = self._runs(name, row, task)
+                read = (self.nodes[run].inputs.get("tokens") for run in runs.values())
+                tokens |= {f"tokens {task} {self.nodes[key].config['max_length']}": key for key in read if key}
                 if self.checked.tasks[task].metric is not None:  # none for an experiment on a task without labels
                     cells[f"{row.name}:{task}"] = self._cell(row, task, runs).key
-        return self._add("table", name, self._table_config(name, table, rows), cells)
+        return self._add("table", name, self._table_config(name, table, rows), cells | tokens)
 
     def _runs(self, table: str, row: Row, task: str) -> dict[str, str]:
         """Keys of the runs behind one number: one for each seed; with a choice, for each point of the grid and seed."""

@@ -19,7 +19,8 @@ MEAN = "mean of columns"
 def make_table(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[str, Any]:
     """Write `<name>.csv`, `.md`, `.tex` and `.json`.
 
-    `inputs` are the folders of the cells, by `row:task`. Runs are found beside them in the store, by the keys in a
+    `inputs` are the folders of the cells, by `row:task`, and of the tokens that their runs read, by `tokens TASK
+    LENGTH`, for what was cut. Runs are found beside them in the store, by the keys in a
     cell's metrics.json.
     """
     rows = [_row(spec, config, inputs) for spec in config["rows"]]
@@ -27,12 +28,12 @@ def make_table(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> d
     columns += [(name, mean["title"], MEAN) for name, mean in config["means"].items()]
     no_data = [column["task"] for column in config["columns"] if column["no_data"]]
     no_data += [name for name, mean in config["means"].items() if set(_flat(mean["tasks"])) & set(no_data)]
-    table = Table(
-        config["name"], config["title"], columns, rows, _comparisons(config, inputs), _footer(config), no_data
-    )
+    footer = [*_footer(config), *_cut(config["columns"], inputs)]
+    table = Table(config["name"], config["title"], columns, rows, _comparisons(config, inputs), footer, no_data)
     for suffix, write in WRITERS.items():
         (work / f"{config['name']}.{suffix}").write_text(write(table), encoding="utf-8")
-    return {"rows": len(rows), "cells": len(inputs), "comparisons": len(table.comparisons)}
+    cells = sum(not role.startswith("tokens ") for role in inputs)
+    return {"rows": len(rows), "cells": cells, "comparisons": len(table.comparisons)}
 
 
 def _runs(cell: Path) -> dict[str, str]:
@@ -160,6 +161,20 @@ def _samples(columns: list[dict[str, Any]]) -> list[str]:
         *([f"The source holds a part of the published rows: {', '.join(said)}"] if said else []),
         *(f"At most {most:,} examples of {split}: {', '.join(titles)}" for (split, most), titles in limits.items()),
     ]
+
+
+def _cut(columns: list[dict[str, Any]], inputs: dict[str, Path]) -> list[str]:
+    """How many texts were longer than a model was let read."""
+    titles = {column["task"]: column["title"].removesuffix(" †") for column in columns}
+    said: dict[str, list[str]] = {}
+    for role, folder in inputs.items():
+        kind, _, name = role.partition(" ")
+        task, _, length = name.rpartition(" ")
+        if kind == "tokens" and task in titles:
+            counted = json.loads((folder / "counts.json").read_text(encoding="utf-8"))
+            if counted["cut"]:
+                said.setdefault(length, []).append(f"{counted['cut']} of {counted['texts']} of {titles[task]}")
+    return [f"Texts cut at {length} tokens: {', '.join(some)}" for length, some in said.items()]
 
 
 def _marks(columns: list[dict[str, Any]]) -> list[str]:
