@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from redistill import __version__
 from redistill.errors import RedistillError
 from redistill.lineage import Finished, finished
+from redistill.models import TOKENIZER_FILES
 from redistill.plan import read_specification
 from redistill.provenance import store
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from numpy import ndarray
 
 PROVENANCE = "provenance.json"
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")  # as runs have
 FILES = ("README.md", PROVENANCE, "config.json", "model.safetensors", "resolved.json", *TOKENIZER_FILES)
 VERIFIED = 64  # examples; enough to see other weights, labels or tokens, and seconds for the largest models
 # Of one more than the logit: kernels and padding differ, in float32; GPUs round what goes into a convolution.

@@ -182,8 +182,8 @@ def _origins(root: Path, upstream: dict[str, Parts]) -> Iterator[Origin]:
     for key, parts in sorted(upstream.items(), key=lambda pair: (pair[1]["kind"], pair[0])):
         if parts["kind"] not in ("data", "model"):
             continue
-        origin, kept = parts["config"]["origin"], ("licence", "citation", "note")
-        names = [n for n, source in said.items() if source.model_dump(exclude=set(kept)) == parts["config"]]
+        origin = parts["config"]["origin"]
+        names = [n for n, source in said.items() if source.is_fetched_by(parts["config"])]
         source = said[names[0]] if names else None
         yield Origin(
             names[0] if names else key, key, parts["kind"],

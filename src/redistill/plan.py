@@ -35,8 +35,6 @@ KINDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "study": ("results", "redistill.tables.publish", ()),
 }
 
-NOT_FETCHED = {"licence", "citation", "note", "layout"}  # what a source says to people alone, or of another way to it
-
 
 @dataclass(frozen=True)
 class Node:
@@ -244,9 +242,8 @@ class _Planner:
         if given is not None:
             files = {file: store.digest_once(self.root, path) for file, path in given.items()}
             return self._add(source.kind, name, {"origin": {"type": "given"}, "files": files}, {}, given=given)
-        if source.format == "safetensors":  # taken as they are: the format is no part of such a source's key
-            return self._add(source.kind, name, source.model_dump(exclude={*NOT_FETCHED, "format"}), {})
-        return self._add(source.kind, name, source.model_dump(exclude=NOT_FETCHED), {}, (), ("torch", "safetensors"))
+        converts = ("torch", "safetensors") if source.format == "torch-pickle" else ()
+        return self._add(source.kind, name, source.fetched(), {}, packages=converts)
 
     def _dataset(self, name: str) -> Node:
         task = self.checked.tasks[name]

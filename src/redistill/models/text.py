@@ -12,13 +12,9 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import AutoModelForSequenceClassification
 
 from redistill.errors import RedistillError
-from redistill.models import attention
+from redistill.models import TOKENIZER_FILES, attention
 from redistill.models.first_token import read_first_token
 
-TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt",
-    "vocab.json", "merges.txt", "spm.model", "sentencepiece.bpe.model",
-)  # fmt: skip
 _RENAMED = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}  # in BERT's first weights
 _LAYER = re.compile(r"((?:^|\.)(?:layer|layers|block|blocks|h)\.)(\d+)(?=\.)")
 _BY_LAYER = ("layer_types", "mlp_layer_types", "no_rope_layers")  # what configs list, an entry a layer

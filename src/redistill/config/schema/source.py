@@ -146,3 +146,16 @@ class Source(Strict):
                 "commit that has model.safetensors, or have the weights taken out of pytorch_model.bin once, with "
                 "`format: torch-pickle`"
             )
+
+    def fetched(self) -> dict[str, Any]:
+        """What a job that fetches it is told: not what is for people alone, nor of another way to it."""
+        usual = {"format"} if self.format == "safetensors" else set()  # taken as they are
+        return self.model_dump(exclude={"licence", "citation", "note", "layout", *usual})
+
+    def is_fetched_by(self, told: dict[str, Any]) -> bool:
+        """Whether a job that was told this fetched it, or took its files from a folder of the user's."""
+        if told["origin"]["type"] != "given":
+            return told == self.fetched()
+        ways = [way for ways in self.layout.splits.values() for way in ways] if self.layout else []
+        mine = {file for way in ways for file in ([way] if isinstance(way, str) else way)}
+        return set(told["files"]) <= mine
