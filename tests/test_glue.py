@@ -3,13 +3,17 @@
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import Project
 from glue_folder import TASKS, write_hub, write_official
+from nano_study import Nano
+from tiny_project import LONGEST, VARIABLE, tiny
 
 from redistill.config.folders import files_of, wanted
 from redistill.config.schema import Layout
@@ -20,6 +24,7 @@ from redistill.errors import IntegrityError, RedistillError
 from redistill.evaluation.evaluate import evaluate
 from redistill.plan import Node, Plan, make_plan
 from redistill.tables.make import make_table
+from redistill.training.sampler import Batches
 
 SHARED_DATA = os.environ.get("REDISTILL_SHARED_DATA")  # a folder with `glue` and `glue_hub`, the same rows twice
 SIZES = {"train": 30, "dev": 12, "test": 8}
@@ -312,7 +317,6 @@ def test_the_score_is_the_mean_over_tasks_with_mnli_as_one_and_needs_all_of_them
 
 
 def test_a_cell_of_anothers_runs_measures_their_logits_against_its_own_labels(tmp_path):
-    import numpy as np
     import pyarrow as pa
 
     for name in ("outputs", "dataset", "work"):
@@ -328,3 +332,99 @@ def test_a_cell_of_anothers_runs_measures_their_logits_against_its_own_labels(tm
     found = json.loads((tmp_path / "work" / "metrics.json").read_text(encoding="utf-8"))
     assert found["dev"]["seed 0"] == {"value": pytest.approx(10 / 11), "examples": 11}
     assert found["dataset"] == "dataset"
+
+
+# --- a whole study ----------------------------------------------------------------------------------------------------
+
+STUDY = """
+title: tiny-glue
+runtime: {portable: true}
+folders: {glue: {path: ../glue}}
+tables:
+  dev:
+    title: GLUE, tiny
+    tasks: [tiny-glue/rte, tiny-glue/mnli, tiny-glue/mnli-mm, tiny-glue/stsb, glue/wnli]
+    seeds: [0]
+    rows:
+      - {experiment: text/majority}
+      - {experiment: tiny/teacher}
+      - {experiment: tiny/student, seeds: [0, 1], set: {stages.0.at_most: 10}, name: student}
+    means:
+      score: {title: Score, tasks: [tiny-glue/rte, [tiny-glue/mnli, tiny-glue/mnli-mm], tiny-glue/stsb]}
+      all: {title: All, tasks: [tiny-glue/rte, glue/wnli]}
+    marks: {tiny-glue/rte: entailment was seen}
+    comparisons: [{row: student, against: tiny/teacher}]
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nano]:
+    """A study of a folder without WNLI, made by Snakemake."""
+    folder = tmp_path_factory.mktemp("tiny-glue")
+    write_official(folder / "glue", SIZES)
+    shutil.rmtree(folder / "glue" / "WNLI")
+    project = tiny(folder / "project", folder / "sources")
+    tasks = project.root / "configs" / "tasks" / "tiny-glue"
+    tasks.mkdir()
+    for name in ("rte", "mnli", "mnli-mm", "stsb"):
+        more = "model_of: tiny-glue/mnli\n" if name == "mnli-mm" else ""
+        text = f"extends: ../glue/{name}\n{more}splits: {{sample: true}}\n"
+        (tasks / f"{name}.yaml").write_text(text, encoding="utf-8")
+    (project.root / "configs" / "studies" / "tiny-glue.yaml").write_text(STUDY, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, str(folder / "sources"))
+        done = project.snakemake("--cores", "2", "--config", "study=tiny-glue")
+        assert done.returncode == 0, done.stderr
+        yield project
+
+
+@pytest.mark.slow
+def test_a_study_of_a_folder_is_made_whole(made):
+    results = made.root / "results" / "tiny-glue"
+    table = json.loads((results / "dev.json").read_text(encoding="utf-8"))
+    rows = {row["name"]: row["cells"] for row in table["rows"]}
+    for name in ("text/majority", "tiny/teacher", "student"):
+        cells = rows[name]
+        assert cells["glue/wnli"] is cells["all"] is None
+        mnli = (cells["tiny-glue/mnli"]["mean"] + cells["tiny-glue/mnli-mm"]["mean"]) / 2
+        score = (cells["tiny-glue/rte"]["mean"] + mnli + cells["tiny-glue/stsb"]["mean"]) / 3
+        assert cells["score"]["mean"] == pytest.approx(score, abs=2e-6)
+    assert rows["student"]["score"]["n_seeds"] == 2
+    text = (results / "dev.md").read_text(encoding="utf-8")
+    assert text.count("no data") == 6
+    assert "† RTE: entailment was seen" in text
+    assert "The source holds a part of the published rows: RTE" in text
+    assert f"Texts cut at {LONGEST} tokens: " in text
+    assert {c["column"] for c in table["comparisons"]} == {f"tiny-glue/{n}" for n in ("rte", "mnli", "mnli-mm", "stsb")}
+
+
+@pytest.mark.slow
+def test_it_is_found_made_and_audited_and_a_changed_file_reaches_its_task_alone(made):
+    again = made.snakemake("-n", "--config", "study=tiny-glue")
+    assert "Nothing to be done" in again.stdout + again.stderr
+    audited = made.redistill("audit", "tiny-glue", "--column", "tiny-glue/mnli-mm")
+    assert audited.returncode == 0, audited.stderr
+    file = made.root.parent / "glue" / "RTE" / "train.tsv"
+    before = file.read_bytes()
+    file.write_bytes(before.replace(b"train 1", b"train one", 1))
+    planned = made.redistill("plan", "tiny-glue").stdout
+    file.write_bytes(before)
+    to_make = [line for line in planned.splitlines() if "  to make " in line]
+    assert any("tiny/student" in line and "rte" in line for line in to_make)
+    assert not [line for line in to_make if "mnli" in line or "stsb" in line]
+
+
+@pytest.mark.parametrize("at_most", [None, 10, 1000])
+def test_at_most_so_many_examples_are_the_same_for_every_seed_and_each_comes_once_an_epoch(at_most):
+    lengths = np.arange(57)
+    seen = []
+    for seed in (0, 1):
+        batches = Batches(lengths, 4, seed, at_most)
+        taken = [next(batches) for _ in range(2 * -(-min(57, at_most or 57) // 4))]
+        half = len(taken) // 2
+        for epoch in (taken[:half], taken[half:]):
+            seen.append(np.sort(np.concatenate(epoch)).tolist())
+    assert all(epoch == seen[0] for epoch in seen)
+    assert len(set(seen[0])) == len(seen[0]) == min(57, at_most or 57)
+    if at_most == 10:
+        assert seen[0] != list(range(10))
