@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from redistill import registry
-from redistill.environment import is_pinned, keep_few_kernels, keep_freed_memory
+from redistill.environment import give_back_large_blocks, is_pinned, keep_few_kernels
 from redistill.errors import RedistillError
 from redistill.models.dropout import use_own_dropout
 from redistill.models.linear import use_onednn
@@ -26,8 +26,8 @@ def prepare_torch(runtime: Config, task: Config) -> None:
     """Settings of torch that hold for the whole process."""
     if not is_pinned(runtime):
         raise RuntimeError("the runtime was not pinned before torch was imported")
-    keep_freed_memory()
-    if task["input"] == "text":
+    if task["input"] == "text":  # where every step has other shapes
+        give_back_large_blocks()
         keep_few_kernels()
     torch.set_num_threads(runtime["threads"])
     torch.set_deterministic_debug_mode("error")  # as use_deterministic_algorithms, without importing the compiler
