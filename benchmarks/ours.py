@@ -25,7 +25,7 @@ from redistill.plan import Node, Plan, lay_out
 PREDICTED = 2000  # examples of a prediction, as many as the peer's
 
 
-WAYS = ("first token", "attention", "linear layers", "dropout", "used rows", "memory", "like lengths")
+WAYS = ("first token", "attention", "linear layers", "dropout", "used rows", "large blocks", "like lengths")
 
 
 def leave_out(ways: list[str]) -> None:
@@ -45,8 +45,8 @@ def leave_out(ways: list[str]) -> None:
         load.use_own_dropout = lambda model: None
     if "used rows" in left:
         run.use_rows = lambda *_: None
-    if "memory" in left:
-        load.keep_freed_memory = lambda: None
+    if "large blocks" in left:
+        load.give_back_large_blocks = lambda: None
     if "like lengths" in left:
         sampler.POOL = 1
 

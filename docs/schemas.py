@@ -17,7 +17,7 @@ from redistill.evaluation.metrics import METRICS
 Schema = dict[str, Any]
 DRAFT = "http://json-schema.org/draft-07/schema#"
 FILES: dict[str, type[BaseModel]] = {
-    "study": schema.Study, "experiment": schema.Experiment, "task": schema.Task
+    "study": schema.Study, "experiment": schema.Experiment, "task": schema.Task, "references": schema.References
 }  # fmt: skip
 COMPONENTS = {
     value.__name__: value for value in vars(schema).values()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from glue_folder import write_official
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -386,7 +387,9 @@ MISTAKES: dict[str, tuple[str, str, str, str, str, str, str]] = {
 }  # fmt: skip
 
 
-def test_the_projects_own_studies_are_right(project):
+def test_the_projects_own_studies_are_right(project, tmp_path, monkeypatch):
+    write_official(tmp_path / "glue", {"train": 30, "dev": 12, "test": 8})
+    monkeypatch.setenv("GLUE_DIR", str(tmp_path / "glue"))
     names = compose.known(project.root, "studies")
     assert "embedded" in names
     for name in names:

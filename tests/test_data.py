@@ -6,6 +6,7 @@ import io
 import json
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
+from safetensors.torch import load
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from torch import nn
 
 from redistill import registry
 from redistill.config import compose, schema
-from redistill.data import examples, fetch, prepare
+from redistill.data import examples, fetch, prepare, unpickle
 from redistill.data.readers.digits import digits
 from redistill.data.readers.parquet import parquet
 from redistill.data.readers.vader import vader
@@ -370,7 +373,7 @@ def test_other_row_counts_than_published_are_refused(tmp_path):
 
 
 def splits(**said: Any) -> dict[str, Any]:
-    return {"official": {"train": "train", "dev": "validation"}, "select": 0, "sample": False, **said}
+    return {"official": {"train": "train", "dev": "validation"}, "select": 0, "sample": False, "at_most": {}, **said}
 
 
 def test_splits_that_the_reader_does_not_have_are_named(tmp_path, source):
@@ -813,6 +816,143 @@ def test_a_source_that_cannot_be_is_refused(change, words):
     schema.Source.model_validate(said)
     with pytest.raises(ValidationError, match=words):
         schema.Source.model_validate({**said, **change})
+
+
+# --- models whose weights are a pickle -------------------------------------------------------------------------------
+
+
+class Spoilt:
+    """Would make a file where it is unpickled."""
+
+    def __init__(self, file: Path):
+        self.file = file
+
+    def __reduce__(self) -> Any:
+        return os.mknod, (str(self.file),)
+
+
+@pytest.fixture
+def pickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Puts something into a folder's pytorch_model.bin, and gives the source that takes its weights out."""
+
+    def source(holds: Any, **files: bytes) -> dict[str, Any]:
+        folder = tmp_path / "mine"
+        folder.mkdir()
+        if isinstance(holds, bytes):
+            (folder / "pytorch_model.bin").write_bytes(holds)
+        else:
+            torch.save(holds, folder / "pytorch_model.bin")
+        (folder / "config.json").write_bytes(files.get("config", FILES["config.json"]))
+        monkeypatch.setenv("MY_DATA", str(folder))
+        return {
+            "kind": "model", "origin": {"type": "folder", "variable": "MY_DATA", "path": ""},
+            "files": {file.name: digest(file.read_bytes()) for file in folder.iterdir()}, "format": "torch-pickle",
+        }  # fmt: skip
+
+    return source
+
+
+def test_weights_of_a_pickle_are_kept_as_safetensors_with_both_digests(tmp_path, pickled):
+    weight = torch.arange(6.0).reshape(2, 3)
+    source = pickled({"a": weight, "tied": weight, "turned": weight.t(), "part": weight[1], "steps": torch.tensor(7)})
+    (tmp_path / "work").mkdir()
+    counted = fetch.fetch(source, {}, tmp_path / "work")
+    found = {file.name: file.read_bytes() for file in (tmp_path / "work").iterdir()}
+    assert sorted(found) == ["config.json", "model.safetensors"]
+    assert counted["files"] == 2
+    assert counted["converted"] == {
+        "pytorch_model.bin": source["files"]["pytorch_model.bin"],
+        "model.safetensors": digest(found["model.safetensors"]),
+    }
+    weights = load(found["model.safetensors"])
+    assert {name: tensor.tolist() for name, tensor in weights.items()} == {
+        "a": weight.tolist(), "tied": weight.tolist(), "turned": weight.t().tolist(), "part": [3, 4, 5], "steps": 7
+    }  # fmt: skip
+    unpickle.convert(tmp_path / "mine" / "pytorch_model.bin", tmp_path / "again.safetensors")
+    assert (tmp_path / "again.safetensors").read_bytes() == found["model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("holds", "words"),
+    [
+        (nn.Linear(2, 2), "wants `torch.nn.modules.linear.Linear` beside weights, so nothing of it was used"),
+        ({"state_dict": {"a": torch.ones(1)}}, "`state_dict` in it is no dense tensor with a name"),
+        ([torch.ones(1)], "holds a list in the place of named tensors"),
+        (
+            {"a": torch.ones(1, dtype=torch.complex128)},
+            "holds tensors of torch.complex128, which",
+        ),
+        (b"no pickle", "is no pickle of weights alone, so nothing of it was used"),
+        (b"", r"cannot be read \(EOFError\): it is cut short"),
+    ],
+)
+def test_a_pickle_of_anything_but_weights_is_refused(tmp_path, pickled, holds, words):
+    pickled(holds)
+    with pytest.raises(RedistillError, match=f"^{words}"):
+        unpickle.convert(tmp_path / "mine" / "pytorch_model.bin", tmp_path / "model.safetensors")
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_code_in_a_pickle_is_not_run(tmp_path, pickled):
+    (tmp_path / "work").mkdir()
+    with pytest.raises(RedistillError, match="^pytorch_model.bin: wants `posix.mknod` beside weights") as caught:
+        fetch.fetch(pickled({"a": torch.ones(1), "b": Spoilt(tmp_path / "spoilt")}), {}, tmp_path / "work")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "spoilt").exists()
+
+
+def test_a_pickle_is_not_opened_before_its_digest_is_right(tmp_path, pickled, monkeypatch):
+    source = pickled({"a": torch.ones(1)})
+    source["files"]["pytorch_model.bin"] = "0" * 64
+    monkeypatch.setattr(fetch.subprocess, "run", lambda *_, **__: pytest.fail("the pickle was opened"))
+    (tmp_path / "work").mkdir()
+    with pytest.raises(IntegrityError, match="pytorch_model.bin"):
+        fetch.fetch(source, {}, tmp_path / "work")
+
+
+def test_a_model_whose_config_names_code_is_refused(tmp_path, pickled):
+    source = pickled({"a": torch.ones(1)}, config=json.dumps({"auto_map": {"AutoModel": "own.Model"}}).encode())
+    (tmp_path / "work").mkdir()
+    with pytest.raises(RedistillError, match="config.json has `auto_map`: the model needs code that it brings along"):
+        fetch.fetch(source, {}, tmp_path / "work")
+
+
+NAMES_OF_MODELS = [
+    (["config.json", "pytorch_model.bin"], {}, "`pytorch_model.bin` is a pickle, which can run code"),
+    (["pytorch_model-00001-of-00002.bin"], {"format": "torch-pickle"}, "in one file pytorch_model.bin, .* name that"),
+    (["pytorch_model.bin", "model.safetensors"], {"format": "torch-pickle"}, "leave it out, and the pickle"),
+    (["model.safetensors"], {"kind": "data", "format": "torch-pickle"}, "only a model has a `format`"),
+    (["model.safetensors", "own/model.py"], {}, "`own/model.py` is code that the model brings along"),
+    (["model.safetensors"], {"config": {"auto_map": {}}}, "`auto_map` is code that the model brings along"),
+    (["model.safetensors"], {"format": "pickle"}, "Input should be 'safetensors' or 'torch-pickle'"),
+]
+
+
+@pytest.mark.parametrize(("names", "said", "words"), NAMES_OF_MODELS)
+@pytest.mark.parametrize("hub", [False, True])
+def test_pickles_and_code_are_refused_by_their_names(names, said, words, hub):
+    origin = {"type": "hub", "repository": "a/b", "revision": COMMIT, "files": names}
+    files = {} if hub else dict.fromkeys(names, "0" * 64)
+    folder = {"type": "folder", "variable": "MY_DATA"}
+    source = {"kind": "model", "origin": origin if hub else folder, "files": files, "licence": "x", "citation": "x"}
+    with pytest.raises(ValidationError, match=words):
+        schema.Source.model_validate({**source, **said})
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["model.safetensors", "training_args.bin"], {}),
+        (["config.json", "tokenizer.json"], {}),
+        (["pytorch_model.bin"], {"format": "torch-pickle"}),
+        (["rows.bin", "read.py"], {"kind": "data"}),
+    ],
+)
+def test_models_without_pickles_and_code_are_taken(names, said):
+    files, origin = dict.fromkeys(names, "0" * 64), {"type": "folder", "variable": "MY_DATA"}
+    schema.Source.model_validate(
+        {"kind": "model", "origin": origin, "files": files, "licence": "x", "citation": "x", **said}
+    )
 
 
 # --- the real files, where they are ----------------------------------------------------------------------------------

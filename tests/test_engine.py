@@ -384,14 +384,14 @@ def test_hidden_states_then_logits_on_texts_with_a_transformer_of_another_size(t
     pretrained = load_file(folder / "model.safetensors")
     weight = "encoder.layer.{}.output.dense.weight"
     for layers, random_start in (([4, 1], False), ([4, 1], True)):
-        start = {"layers": layers, "random": random_start, "fresh": []}
+        start = {"layers": layers, "head": False, "random": random_start, "fresh": []}
         model = load.build({"architecture": None, "start": start}, of_task, runtime, folder, seed=0)
         state = model.bert.state_dict()  # type: ignore[union-attr]
         assert weight.format(2) not in state
         for place, layer in enumerate(layers):
             assert torch.equal(state[weight.format(place)], pretrained[weight.format(layer)]) is not random_start
     with pytest.raises(RedistillError, match="there is no layer 6: the model has 6, counted from 0"):
-        text.start(folder, {"layers": [6], "random": False}, of_task, 0)
+        text.start(folder, {"layers": [6], "head": False, "random": False}, of_task, 0)
 
 
 def test_the_rate_of_every_logged_step_is_the_schedule_s(engine: Engine) -> None:

@@ -8,7 +8,7 @@ import pytest
 from conftest import Project
 
 from redistill.estimate import cores_of, estimate, wall
-from redistill.performance import cost
+from redistill.performance import cost, size
 from redistill.plan import Node, Plan
 from redistill.provenance import record, store
 
@@ -190,3 +190,77 @@ def test_estimating_imports_neither_torch_nor_numpy(project: Project, python: An
     )
     done = python("-c", code, str(project.root))
     assert done.stdout.strip() == "[]", done.stderr
+
+
+# --- by its shape alone -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("hidden", "inner", "layers"), [(384, 1536, 6), (1024, 4096, 24), (32, 48, 1)])
+def test_a_shape_has_the_parameters_of_the_model_that_is_built_of_it(hidden: int, inner: int, layers: int) -> None:
+    import torch
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(
+        vocab_size=30522, hidden_size=hidden, intermediate_size=inner, num_hidden_layers=layers,
+        num_attention_heads=hidden // 32,
+    )  # fmt: skip
+    with torch.device("meta"):
+        built = BertModel(config)
+    assert size.Shape(hidden, inner, layers, 30522, 512).parameters == sum(p.numel() for p in built.parameters())
+
+
+def test_what_a_pass_keeps_is_near_what_autograd_saves() -> None:
+    import torch
+    from transformers import BertConfig
+
+    from redistill.models.text import from_config
+
+    config = BertConfig(vocab_size=500, hidden_size=128, intermediate_size=512, num_hidden_layers=4,
+                        num_attention_heads=2)  # fmt: skip
+    model = from_config(config, {"type": "classification", "labels": ["a", "b"]}).train()
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.untyped_storage().data_ptr() not in own:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    texts, length = 16, 96
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        loss = model(input_ids=torch.ones(texts, length, dtype=torch.long)).logits.sum()
+    stage = {"batch_size": texts, "accumulate": 1, "precision": None}
+    guessed = size._kept(size.Shape(128, 512, 4, 500, 512), stage, length, {"processes": 1, "precision": "float32"})
+    assert loss.requires_grad
+    assert 0.5 < guessed / sum(kept.values()) < 2
+
+
+def test_a_larger_model_a_longer_text_and_a_larger_batch_take_more_and_recomputing_takes_less(project: Project) -> None:
+    plan = project.plan("paper")
+    known = cost.Known(plan.root, [(n.key, n.parts) for n in plan.nodes.values()])
+    large, base = (run_of(plan, f"glue/bert-{kind}", "glue/cola").key for kind in ("large", "base"))
+    assert (size.memory(known, large) or 0) > (size.memory(known, base) or 0) > size.PROCESS
+    assert (size.operations(known, large) or 0) > 3 * (size.operations(known, base) or 0)
+    project.edit("experiments/glue/base.yaml", "    accumulate: 1 ", "    recompute: true\n    accumulate: 1 ")
+    again = project.plan("paper")
+    known_again = cost.Known(again.root, [(n.key, n.parts) for n in again.nodes.values()])
+    cheaper = run_of(again, "glue/bert-large", "glue/cola").key
+    assert (size.memory(known_again, cheaper) or 0) < (size.memory(known, large) or 0)
+
+
+def test_the_plan_of_what_was_never_made_says_memory_and_operations(project: Project) -> None:
+    plan = project.plan("paper")
+    said = str(estimate(plan, plan.missing()))
+    assert "nothing like it was made here before" in said
+    assert "GiB of memory, by the shape of its model; not measured" in said
+    assert "floating-point operations" in said
+
+
+def test_the_plan_of_what_was_made_says_the_memory_that_it_took(project: Project) -> None:
+    plan = project.plan()
+    takes = costs(plan)
+    for node in plan.nodes.values():
+        write_record(plan, node, takes[node.key], peak_memory_mib=2048)
+    said = str(estimate(plan, plan.missing()))
+    assert "about 2.0 GiB of memory, as such jobs took here" in said
+    assert "floating-point operations" not in said

@@ -145,6 +145,22 @@ def test_licence_and_note_of_a_source_change_no_data(project):
     assert changed(before, named(project.plan())) == set()
 
 
+def test_the_format_of_weights_is_in_the_key_only_of_a_model_that_is_converted(project):
+    before = named(project.plan())
+    said, digest = "  licence: Apache-2.0", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+    project.edit("sources.yaml", said, f"  format: safetensors\n{said}")
+    plan = project.plan()
+    assert named(plan) == before
+    assert "format" not in plan.nodes[before["model", "minilm"]].config
+    project.edit("sources.yaml", f"model.safetensors: {digest}", f"pytorch_model.bin: {digest}")
+    assert [(p.key, p.line) for p in project.problems()] == [("minilm", project.line("sources.yaml", "minilm:"))]
+    project.edit("sources.yaml", "format: safetensors", "format: torch-pickle")
+    after = project.plan()
+    node = after.nodes[named(after)["model", "minilm"]]
+    assert node.config["format"] == "torch-pickle"
+    assert {"torch", "safetensors"} <= node.parts["packages"].keys()
+
+
 def test_threads_change_every_run_and_no_data(project):
     before = named(project.plan())
     project.edit("studies/embedded.yaml", "threads: 1", "threads: 2")
@@ -161,6 +177,16 @@ def test_a_teacher_reaches_its_students(project):
         "image/teacher · digits · seed 0 · transfer",
         *(f"image/student-kd · digits · seed {seed}" for seed in range(5)),
     }  # fmt: skip
+
+
+def test_what_computes_the_metrics_is_in_the_key_of_what_a_metric_decides(project):
+    def with_metrics() -> set[str]:
+        return {n.kind for n in project.plan().nodes.values() if {"scipy", "scikit-learn"} <= set(n.parts["packages"])}
+
+    assert with_metrics() == {"baseline", "cell"}
+    teacher = project.file("experiments/image/teacher.yaml")
+    teacher.write_text(teacher.read_text(encoding="utf-8") + "evaluation: {checkpoint: best}\n", encoding="utf-8")
+    assert with_metrics() == {"baseline", "cell", "teacher"}
 
 
 def test_what_is_shared_is_planned_once(project):

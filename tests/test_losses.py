@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from redistill.distill.attention_mse import attention_mse
 from redistill.distill.hard import hard
 from redistill.distill.hidden_mse import hidden_mse
 from redistill.distill.kd import kd
 from redistill.distill.pseudo_label import pseudo_label
+from redistill.distill.relations import relations
 from redistill.errors import RedistillError
 from redistill.models.architectures.cnn import cnn
 from redistill.models.linear import FEW_OUTPUTS, OneDnnLinear, use_onednn
@@ -347,3 +349,73 @@ def test_a_cnn_drawn_from_the_same_seed_is_the_same():
     first, again, other = drawn(0), drawn(0), drawn(1)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+# --- attention and relations ------------------------------------------------------------------------------------------
+
+
+def plain_scores(q: Tensor, k: Tensor, heads: int, head: int, i: int, j: int) -> float:
+    width = q.shape[-1] // heads
+    part = range(head * width, (head + 1) * width)
+    return sum(float(q[i, f]) * float(k[j, f]) for f in part) / math.sqrt(width)
+
+
+def plain_attention_mse(student: list[Tensor], teacher: list[Tensor], mask: Tensor, heads: int) -> float:
+    layers = []
+    for q, k, tq, tk in zip(student[::2], student[1::2], teacher[::2], teacher[1::2], strict=True):
+        terms = [
+            (plain_scores(q[b], k[b], heads, h, i, j) - plain_scores(tq[b], tk[b], heads, h, i, j)) ** 2
+            for b in range(len(mask)) for h in range(heads)
+            for i in range(mask.shape[1]) for j in range(mask.shape[1]) if mask[b, i] and mask[b, j]
+        ]  # fmt: skip
+        layers.append(sum(terms) / len(terms))
+    return sum(layers) / len(layers)
+
+
+def plain_relations(student: list[Tensor], teacher: list[Tensor], mask: Tensor, heads: int) -> float:
+    means = []
+    for s, t in zip(student, teacher, strict=True):
+        terms = []
+        for b in range(len(mask)):
+            valid = [i for i in range(mask.shape[1]) if mask[b, i]]
+            for h in range(heads):
+                for i in valid:
+                    p = softmax([plain_scores(t[b], t[b], heads, h, i, j) for j in valid])
+                    q = softmax([plain_scores(s[b], s[b], heads, h, i, j) for j in valid])
+                    terms.append(sum(x * math.log(x / y) for x, y in zip(p, q, strict=True)))
+        means.append(sum(terms) / len(terms))
+    return sum(means) / len(means)
+
+
+MASKS = [[[1, 1, 1], [1, 1, 1]], [[1, 1, 0], [1, 0, 0]]]
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize(("loss", "plain"), [(attention_mse, plain_attention_mse), (relations, plain_relations)])
+def test_attention_and_relations_are_their_definitions(loss, plain, heads, mask):
+    """The teacher is wider than the student: heads are compared, not features."""
+    student = [normal(2, 3, 4, seed=i, scale=1.0) for i in range(4)]
+    teacher = [normal(2, 3, 8, seed=9 + i, scale=1.0) for i in range(4)]
+    found = loss(student, teacher, torch.tensor(mask), heads=heads)
+    assert found.item() == pytest.approx(plain(student, teacher, torch.tensor(mask), heads), rel=1e-9)
+
+
+@pytest.mark.parametrize("loss", [attention_mse, relations])
+def test_attention_and_relations_of_the_teacher_itself_cost_nothing_and_padding_has_no_gradient(loss):
+    mask = torch.tensor([[1, 1, 0]])
+    student = [normal(1, 3, 4, seed=i, scale=1.0).requires_grad_() for i in range(2)]
+    assert loss(student, [each.detach() for each in student], mask, heads=2).item() == pytest.approx(0, abs=1e-12)
+    loss(student, [normal(1, 3, 4, seed=8 + i, scale=1.0) for i in range(2)], mask, heads=2).backward()
+    for each in student:
+        assert each.grad is not None
+        assert each.grad.isfinite().all()
+        assert each.grad[0, 2].abs().sum() == 0
+        assert each.grad[0, :2].abs().sum() > 0
+
+
+def test_heads_that_do_not_divide_the_features_and_queries_without_keys_are_refused():
+    with pytest.raises(ValueError, match="4 features do not fall into 3 heads"):
+        relations([normal(1, 2, 4)], [normal(1, 2, 4)], torch.ones(1, 2), heads=3)
+    with pytest.raises(ValueError, match="queries and keys in turn"):
+        attention_mse([normal(1, 2, 4)], [normal(1, 2, 4)], torch.ones(1, 2), heads=2)

@@ -134,8 +134,8 @@ def test_there_are_forty_published_experiments_and_each_is_a_run_of_its_own():
 
 
 def test_every_experiment_of_the_folders_is_a_published_one():
-    shared = {"glue/base", "cifar/base", "cifar/wrn"}
-    there = {n for n in compose.known(REPOSITORY, "experiments") if n.startswith(("glue/", "cifar/"))} - shared
+    others = {"glue/base", "cifar/base", "cifar/wrn", "glue/bert-base-kd-corrected"}
+    there = {n for n in compose.known(REPOSITORY, "experiments") if n.startswith(("glue/", "cifar/"))} - others
     assert there == {facts["experiment"] for facts in FACTS.values()}
 
 

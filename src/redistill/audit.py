@@ -58,7 +58,8 @@ def _top(plan: Plan, table: str | None, row: str | None, column: str | None) -> 
     chosen = [n for n in plan.nodes.values() if n.kind == "table" and table in (None, n.title)]
     if row is None and column is None:
         return chosen
-    cells = {name: plan.nodes[key] for node in chosen for name, key in node.inputs.items()}
+    inputs = {name: plan.nodes[key] for node in chosen for name, key in node.inputs.items()}
+    cells = {name: node for name, node in inputs.items() if node.kind == "cell"}
     found = [
         cell
         for name, cell in cells.items()

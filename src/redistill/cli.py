@@ -63,7 +63,9 @@ def _root() -> Path:
 
 
 def _plan(study: str) -> Plan:
-    return make_plan(_root(), study)
+    from redistill.config.compose import name_of
+
+    return make_plan(_root(), name_of("studies", study))
 
 
 def _experiment_plan(written: str, study: str, task: str | None, seeds: list[int], changes: list[str] | None) -> Plan:
@@ -71,14 +73,9 @@ def _experiment_plan(written: str, study: str, task: str | None, seeds: list[int
     from redistill.config import compose
     from redistill.config.check import check_experiment, tasks_of
 
-    root, name = _root(), _experiment_name(written)
+    root, name = _root(), compose.name_of("experiments", written)
     tasks = [task] if task is not None else tasks_of(root, name, study)
     return lay_out(root, check_experiment(root, name, tasks, seeds, study, compose.assignments(changes or [])))
-
-
-def _experiment_name(written: str) -> str:
-    """An experiment's name, also where its file is given."""
-    return written.removeprefix("./").removeprefix("configs/experiments/").removesuffix(".yaml")
 
 
 def _check_models(plan: Plan) -> None:
@@ -118,10 +115,10 @@ def check(
     study: StudyOption = DEFAULT_STUDY, task: TaskOption = None, changes: SetOption = None,
 ) -> None:  # fmt: skip
     """Read a study or an experiment and everything that it names; every mistake at once, models and taps among them."""
-    from redistill.config.compose import known
+    from redistill.config.compose import known, name_of
 
-    experiment = _experiment_name(name)
-    if name not in known(_root(), "studies") and experiment in known(_root(), "experiments"):
+    is_study = name_of("studies", name) in known(_root(), "studies")
+    if not is_study and name_of("experiments", name) in known(_root(), "experiments"):
         plan = _experiment_plan(name, study, task, [0], changes)
     else:
         plan = _plan(name)
@@ -134,11 +131,12 @@ def check(
 def show(experiment: Annotated[str, typer.Argument(help="Name of the experiment")], task: TaskOption = None,
          changes: SetOption = None, study: StudyOption = DEFAULT_STUDY) -> None:  # fmt: skip
     """Print an experiment with every value written out, and the file and line that each came from."""
+    from redistill.config.compose import name_of
     from redistill.config.show import show as shown
 
-    plan = _experiment_plan(experiment, study, task, [0], changes)
+    plan, name = _experiment_plan(experiment, study, task, [0], changes), name_of("experiments", experiment)
     for (recipe, on), found in plan.checked.recipes.items():
-        if recipe.partition("@")[0] == _experiment_name(experiment):
+        if recipe.partition("@")[0] == name:
             print(f"# {recipe} on {on}")
             print(shown(found), end="")
 
@@ -182,8 +180,9 @@ def run(experiment: Annotated[str, typer.Argument(help="Name of the experiment, 
         study: StudyOption = DEFAULT_STUDY, trust_plugins: TrustOption = False) -> None:  # fmt: skip
     """Train an experiment, with values changed if wanted, and whatever it starts from and learns from; print scores."""
     from redistill.config.check import seeds_of
+    from redistill.config.compose import name_of
 
-    seeds = [seed] if seed is not None else seeds_of(_root(), _experiment_name(experiment), study)
+    seeds = [seed] if seed is not None else seeds_of(_root(), name_of("experiments", experiment), study)
     plan = _experiment_plan(experiment, study, task, seeds, changes)
     runs = {line.key for line in plan.runs}
     _make(plan, f"run of `{experiment}` like that", lambda node: node.key in runs or node.kind == "cell")
@@ -213,6 +212,8 @@ def trace(experiment: Annotated[str, typer.Argument(help="Name of the experiment
     node = plan.nodes[plan.runs[0].key]
     if node.kind == "baseline":
         raise RedistillError(f"`{experiment}` is a baseline: it has no steps")
+    if not node.config["stages"]:
+        raise RedistillError(f"`{experiment}` has no stages, so it has no steps")
     make_all(plan, list(node.inputs.values()))
     traced(plan, node, output, stage, step)
     if against is not None:
@@ -313,7 +314,7 @@ def evaluate(experiment: Annotated[str, typer.Argument(help="Name of the experim
 def table(name: Annotated[str, typer.Argument(help="Name of the table")], study: StudyOption = DEFAULT_STUDY,
           trust_plugins: TrustOption = False) -> None:  # fmt: skip
     """Make a table, with all that it needs."""
-    _make(_plan(study), f"table `{name}`", lambda n: n.kind == "table" and _matches(n, name))
+    _make(_plan(study), f"table `{name}`", lambda n: n.kind in ("table", "scores") and _matches(n, name))
 
 
 @app.command()
@@ -340,6 +341,51 @@ def publish(study: StudyArgument = DEFAULT_STUDY) -> None:
 
 
 @app.command()
+def export(run: Annotated[str, typer.Argument(help="Key of a finished run, or an experiment")],
+           to: Annotated[Path | None, typer.Option("--to", help="Folder to write; exports/KEY if not given")] = None,
+           licence: Annotated[str | None, typer.Option("--licence", help="Licence of the model")] = None,
+           language: Annotated[str | None, typer.Option("--language", help="Of the texts, such as en")] = None,
+           force: Annotated[bool, typer.Option("--force", help="Replace an export that differs")] = False,
+           task: TaskOption = None, seed: Annotated[int, typer.Option("--seed", help="Seed")] = 0,
+           changes: SetOption = None, study: StudyOption = DEFAULT_STUDY,
+           trust_plugins: TrustOption = False) -> None:  # fmt: skip
+    """Make a folder for the Hugging Face hub of a finished run: weights, tokenizer, model card; verified first."""
+    from redistill.export import export as export_run
+    from redistill.performance.profile import is_key
+
+    key, title = run, ""
+    if not is_key(run):
+        plan = _experiment_plan(run, study, task, [seed], changes)
+        key, title = plan.runs[0].key, plan.nodes[plan.runs[0].key].title
+    folder, written = export_run(_root(), key, to, licence, language, force, title)
+    print(f"{folder}: {'written' if written else 'as it was'}")
+
+
+@app.command()
+def upload(folder: Annotated[Path, typer.Argument(help="Folder that `export` wrote")],
+           repository: Annotated[str, typer.Argument(help="Model repository on the hub, as OWNER/NAME")],
+           dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list; needs no network")] = False,
+           private: Annotated[bool, typer.Option("--private", help="Where it is new, make it private")] = False,
+           yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")] = False) -> None:  # fmt: skip
+    """Upload an export to the Hugging Face hub, after listing it and asking."""
+    from redistill import upload as of
+
+    of.refuse_name(repository)
+    files = of.files_of(folder)
+    print(of.listing(files, repository))
+    if dry_run:
+        print("Nothing was uploaded.")
+        return
+    of.refuse_without_token()
+    if not yes and not sys.stdin.isatty():
+        raise RedistillError("nobody can be asked here, so nothing was uploaded: say --yes, or --dry-run to list only")
+    if not yes and not typer.confirm(f"Upload these to {repository}?"):
+        print("Nothing was uploaded.")
+        return
+    print(of.upload(folder, files, repository, private))
+
+
+@app.command()
 def audit(
     study: StudyArgument = DEFAULT_STUDY,
     table: Annotated[str | None, typer.Option("--table", "-T", help="Only this table")] = None,
@@ -356,6 +402,54 @@ def audit(
     print(f"{report.things} things, {report.files} files checked; {len(report.problems)} problems")
     if report.problems:
         sys.exit(1)
+
+
+@app.command()
+def pin(source: Annotated[list[str] | None, typer.Argument(help="Only these sources")] = None) -> None:
+    """Ask the hub for the newest commit of sources that are `unpinned`, and write it into configs/sources.yaml."""
+    from redistill.data.pin import pin as pin_sources
+
+    found = pin_sources(_root(), source or [])
+    for name, commit in found.items():
+        print(f"{name}: {commit}")
+    print(f"{len(found)} sources pinned")
+
+
+@app.command()
+def submit(
+    study: StudyArgument = DEFAULT_STUDY,
+    name: Annotated[str | None, typer.Argument(help="Only this submission")] = None,
+    record: Annotated[Path | None, typer.Option("--record", help="JSON of what the server said of it")] = None,
+) -> None:
+    """Make a study's submissions to GLUE's server, or record the scores that it gave one."""
+    plan = _plan(study)
+    nodes = _submissions(plan, name)
+    if record is None:
+        _make(plan, f"submission `{name}`", lambda node: node in nodes.values())
+        for key, node in nodes.items():
+            print(f"{key}: {node.folder(plan.root).relative_to(plan.root) / 'submission.zip'}")
+        return
+    if name is None and len(nodes) > 1:
+        raise RedistillError(f"say of which submission these are the scores: {', '.join(nodes)}")
+    from redistill.config.check import recorded_scores
+    from redistill.evaluation.submit import record as record_scores
+
+    ((which, node),) = nodes.items()
+    file = recorded_scores(plan.root, plan.checked.name, which)
+    record_scores(file, record, node.key)
+    print(f"written: {file.relative_to(plan.root)}; `redistill table submissions` shows it. Commit the file")
+
+
+def _submissions(plan: Plan, name: str | None) -> dict[str, Node]:
+    """The study's submissions by name."""
+    found = {n.title.removeprefix("submission "): n for n in plan.nodes.values() if n.kind == "submission"}
+    if not found:
+        raise RedistillError(
+            f"the study `{plan.checked.name}` has no `submissions`: say there which rows are submitted"
+        )
+    if name is not None and name not in found:
+        raise RedistillError(f"the study has no submission `{name}`; there are {', '.join(found)}")
+    return {n: node for n, node in found.items() if name in (None, n)}
 
 
 @app.command()

@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, LARGEST_BLOCK = -1, -3, 2**30  # the first two as in malloc.h
+M_MMAP_THRESHOLD, LARGE_BLOCK = -3, 4 * 2**20  # the first as in malloc.h
 KERNELS = 64  # a step of a transformer has half as many, in bfloat16; in float32, a quarter
 PORTABLE = {
     "ATEN_CPU_CAPABILITY": "avx2",
@@ -48,16 +48,16 @@ def is_pinned(runtime: dict[str, Any]) -> bool:
     return all(os.environ.get(name) == value for name, value in variables(runtime).items())
 
 
-def keep_freed_memory() -> None:
-    """Ask the C library to keep what is freed for the next step, rather than to give it back and fault it in again.
+def give_back_large_blocks() -> None:
+    """Ask the C library to give a step's large blocks back when they are freed, so that memory stays flat.
 
-    A training step frees and takes the same large blocks each time; a fresh page costs more than the numbers on it.
-    Libraries other than glibc have no such switch and are left as they are.
+    It keeps them otherwise, and where every step has other shapes, later blocks do not fit into the holes of earlier ones.
+    Smaller blocks are kept: what they would cost to fault in again was measured. Libraries other than glibc have no such
+    switch and are left as they are.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
-        libc.mallopt(M_MMAP_THRESHOLD, LARGEST_BLOCK)
-        libc.mallopt(M_TRIM_THRESHOLD, LARGEST_BLOCK)
+        libc.mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
 def keep_few_kernels() -> None:

@@ -3,9 +3,9 @@
 import heapq
 import os
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from redistill.performance import cost, times
+from redistill.performance import cost, size, times
 from redistill.performance.units import seconds_of
 from redistill.plan import Node, Plan
 
@@ -32,8 +32,25 @@ class Estimate:
     quiet_wall: float = 0.0
     chain: float = 0.0
     cores: int = 1
+    memory: int = 0
+    memory_measured: bool = False
+    operations: float = 0.0
 
     def __str__(self) -> str:
+        return "\n".join([self._time(), *self._needs()])
+
+    def _needs(self) -> list[str]:
+        """What the largest job takes, and what is computed where nothing like it was made."""
+        how = "as such jobs took here" if self.memory_measured else "by the shape of its model; not measured"
+        said = [f"the largest job takes about {self.memory / 2**30:.1f} GiB of memory, {how}"] if self.memory else []
+        if self.operations:
+            said.append(
+                f"training and predicting what nothing like was made is about {self.operations:.1e} floating-point "
+                "operations: divide by what the device does in a second"
+            )
+        return said
+
+    def _time(self) -> str:
         if not self.known:
             return "nothing like it was made here before, so nobody knows how long it takes"
         more = (
@@ -57,20 +74,42 @@ def estimate(plan: Plan, nodes: list[Node]) -> Estimate:
     made, planned = cost.read_here(plan.root), list(plan.nodes.values())
     model = cost.fitted(plan.root, made, planned)
     known = {node.key: guess for node in nodes if (guess := model.guess(node.key, node.parts["kind"], node.title))}
+    memory, measured = _memory(model, nodes)
+    modelled = [node.key for node in nodes if node.parts["kind"] in cost.MODELLED and not _alike(model, node.key)]
+    operations = sum(size.operations(model.known, key) or 0.0 for key in modelled)
+    needs = Estimate(0.0, 0, 0, len(nodes), memory=memory, memory_measured=measured, operations=operations)
     if not known:
-        return Estimate(0.0, 0, 0, len(nodes))
+        return needs
     quiet = _quiet(cost.fitted(plan.root, made, planned, "core_seconds"), nodes, known)
     total = sum(guess.seconds for guess in known.values())
     between = times.between(times.in_lanes(_bars(made)))
     takes = {key: guess.seconds + between for key, guess in known.items()}
-    return Estimate(
-        seconds=total, size=sum(guess.size for guess in known.values()), known=len(known), asked=len(nodes),
+    return replace(
+        needs,
+        seconds=total, size=sum(guess.size for guess in known.values()), known=len(known),
         quiet_seconds=sum(quiet.values()), cores=cores,
         low=min(sum(guess.seconds * guess.low for guess in known.values()) / total, 1 / LEAST_WIDE),
         high=max(sum(guess.seconds * guess.high for guess in known.values()) / total, LEAST_WIDE),
         wall=wall(nodes, takes, cores), quiet_wall=wall(nodes, {k: s + between for k, s in quiet.items()}, cores),
         chain=wall(nodes, takes, sum(map(cores_of, nodes))),
     )  # fmt: skip
+
+
+def _alike(model: cost.Model, key: str) -> list[cost.Made]:
+    """What was made of the same kind of step."""
+    return model.alike.get(model.known.step(key)[cost.LEVELS[1]], [])
+
+
+def _memory(model: cost.Model, nodes: list[Node]) -> tuple[int, bool]:
+    """Bytes of the largest job that trains, and whether such jobs were measured here."""
+    found = [(0, False)]
+    for node in nodes:
+        if node.kind not in ("teacher", "student"):
+            continue
+        peaks = [made.peak_mib << 20 for made in _alike(model, node.key)]
+        by_shape = None if peaks else size.memory(model.known, node.key)
+        found.append((max(peaks), True) if peaks else (by_shape or 0, False))
+    return max(found)
 
 
 def _quiet(model: cost.Model, nodes: list[Node], known: dict[str, cost.Guess]) -> dict[str, float]:

@@ -22,6 +22,7 @@ RANKS = ("RANK", "WORLD_SIZE")  # set for one of several processes that train to
 
 ALWAYS = ("importlib.metadata", "typer", "yaml", "pydantic.fields", "pydantic.type_adapter")
 _ARRAYS = ("numpy", "pyarrow.compute", "pyarrow.dataset", "pyarrow.parquet")
+_METRICS = ("scipy.stats", "sklearn.metrics")
 _TORCH = (*_ARRAYS, "torch", "torch._dynamo", "accelerate", "safetensors.torch", "rich.progress")
 _TEXT = ("transformers.models.auto.modeling_auto", "transformers.models.bert.modeling_bert")
 _IMPORTS = {
@@ -31,15 +32,18 @@ _IMPORTS = {
     "teacher": _TORCH,
     "student": _TORCH,
     "outputs": _TORCH,
-    "cell": (*_ARRAYS, "scipy.special"),
+    "cell": (*_ARRAYS, *_METRICS),
     "table": (*_ARRAYS, "scipy.special"),
+    "submission": _ARRAYS,
 }
 
 
 def imports(kind: str, config: dict[str, Any]) -> tuple[str, ...]:
     """What a job imports from others, as far as it takes time."""
     found = _IMPORTS.get(kind, ())
-    return (*ALWAYS, *found, *(_TEXT if found is _TORCH and config["task"]["input"] == "text" else ()))
+    text = _TEXT if found is _TORCH and config["task"]["input"] == "text" else ()
+    metrics = _METRICS if config.get("evaluation", {}).get("checkpoint") == "best" else ()
+    return (*ALWAYS, *found, *text, *metrics)
 
 
 def place() -> list[Any]:

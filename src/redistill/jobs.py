@@ -34,6 +34,8 @@ STAGES = {
     "outputs": "redistill.distill.outputs:make_outputs",
     "cell": "redistill.evaluation.evaluate:evaluate",
     "table": "redistill.tables.make:make_table",
+    "submission": "redistill.evaluation.submit:submit",
+    "scores": "redistill.tables.scores:make_scores",
     "study": "redistill.tables.publish:gather",
 }
 
@@ -90,7 +92,7 @@ def _stage(told: Specification, work: Path) -> dict[str, Any]:
     module, name = STAGES[told.node.kind].split(":")
     function = getattr(importlib.import_module(module), name)
     more = {"every": told.checkpoints} if told.node.kind in ("teacher", "student") else {}
-    counted: dict[str, Any] = function(told.node.config, told.inputs, work, **more)
+    counted: dict[str, Any] = function(told.node.config, told.inputs | told.given, work, **more)
     return counted
 
 

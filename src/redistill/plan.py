@@ -5,7 +5,7 @@ Imports no torch: Snakemake reads the plan each time it parses the Snakefile.
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,19 +28,24 @@ KINDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "teacher": ("runs", "redistill.training.run", _NUMERIC),
     "student": ("runs", "redistill.training.run", _NUMERIC),
     "outputs": ("outputs", "redistill.distill.outputs", _NUMERIC),
-    "cell": ("results", "redistill.evaluation.evaluate", ("numpy", "pyarrow", "scipy")),
+    "cell": ("results", "redistill.evaluation.evaluate", ("numpy", "pyarrow", "scipy", "scikit-learn")),
     "table": ("results", "redistill.tables.make", ("numpy", "pyarrow", "scipy")),
+    "submission": ("results", "redistill.evaluation.submit", ("numpy", "pyarrow")),
+    "scores": ("results", "redistill.tables.scores", ()),
     "study": ("results", "redistill.tables.publish", ()),
 }
 
 
 @dataclass(frozen=True)
 class Node:
-    """A thing in the store. `parts` is all that its key is made of; `inputs` are keys by role."""
+    """A thing in the store. `parts` is all that its key is made of; `inputs` are keys by role. `given` are files of the
+    user's by name, whose digests are among the parts, wherever they are.
+    """
 
     kind: str
     title: str
     parts: dict[str, Any]
+    given: dict[str, Path] = field(default_factory=dict, compare=False)
 
     @cached_property
     def key(self) -> str:
@@ -130,7 +135,7 @@ def make_plan(root: Path, study: str) -> Plan:
 
 def lay_out(root: Path, checked: Checked) -> Plan:
     """The plan of a study that was found right."""
-    planner = _Planner(checked)
+    planner = _Planner(root, checked)
     planner.study()
     configs = {(recipe, task): node.config for (recipe, task, _), node in planner.run_of.items()}
     return Plan(root, checked, planner.nodes, tuple(planner.runs), configs)
@@ -181,8 +186,8 @@ class _Runs:
 class _Planner:
     """Adds nodes in the order of their making; asking for the same thing twice gives the same node."""
 
-    def __init__(self, checked: Checked):
-        self.checked = checked
+    def __init__(self, root: Path, checked: Checked):
+        self.root, self.checked = root, checked
         self.nodes: dict[str, Node] = {}
         self.runs: list[Run] = []
         self.runtime = checked.study.runtime.model_dump()
@@ -197,6 +202,7 @@ class _Planner:
     def _add(
         self, kind: str, title: str, config: dict[str, Any], inputs: dict[str, str],
         components: Iterable[tuple[str, str]] = (), packages: tuple[str, ...] = (),
+        given: dict[str, Path] | None = None,
     ) -> Node:  # fmt: skip
         _, module, needed = KINDS[kind]
         stage = (module, tuple(components))
@@ -209,7 +215,7 @@ class _Planner:
             "code": self._codes[stage],
             "packages": versions(tuple(sorted({*needed, *packages}))),
         }
-        node = Node(kind, title, parts)
+        node = Node(kind, title, parts, given or {})
         return self.nodes.setdefault(node.key, node)
 
     # --- data and models ---------------------------------------------------------------------------------------------
@@ -218,7 +224,12 @@ class _Planner:
         return self._once(("source", name), lambda: self._source(name))
 
     def dataset(self, name: str) -> Node:
+        """A task's examples, but those of its test split."""
         return self._once(("dataset", name), lambda: self._dataset(name))
+
+    def test_set(self, name: str) -> Node:
+        """The examples of a task whose labels nobody here knows."""
+        return self._once(("test set", name), lambda: self._official(name, "test"))
 
     def _once(self, name: tuple[str, ...], make: Callable[[], Node]) -> Node:
         """What many runs share is worked out once."""
@@ -227,32 +238,50 @@ class _Planner:
         return self._named[name]
 
     def _source(self, name: str) -> Node:
-        source = self.checked.sources[name]
-        return self._add(source.kind, name, source.model_dump(exclude={"licence", "citation", "note"}), {})
+        source, given = self.checked.sources[name], self.checked.given.get(name)
+        if given is not None:
+            files = {file: store.digest_once(self.root, path) for file, path in given.items()}
+            return self._add(source.kind, name, {"origin": {"type": "given"}, "files": files}, {}, given=given)
+        converts = ("torch", "safetensors") if source.format == "torch-pickle" else ()
+        return self._add(source.kind, name, source.fetched(), {}, packages=converts)
 
     def _dataset(self, name: str) -> Node:
         task = self.checked.tasks[name]
         if task.pool is not None:
             pooled = {"type": task.type, "input": task.input, "pool": list(task.pool.splits)}
-            return self._add("dataset", name, pooled, {t: self.dataset(t).key for t in task.pool.tasks})
+            there = [t for t in task.pool.tasks if t not in self.checked.no_data]
+            return self._add("dataset", name, pooled, {t: self.dataset(t).key for t in there})
+        if isinstance(task.splits, schema.OfficialSplits):
+            return self._official(name, *(("dev",) if task.model_of else ("train", "select", "dev", "transfer")))
+        assert task.splits
+        return self._read(name, name, task.splits)
+
+    def _official(self, name: str, *splits: str) -> Node:
+        said = self.checked.tasks[name].splits
+        assert isinstance(said, schema.OfficialSplits)
+        return self._read(name, f"{name} · test" if splits == ("test",) else name, said.only(*splits))
+
+    def _read(self, name: str, title: str, splits: schema.AnySplits) -> Node:
+        task = self.checked.tasks[name]
         assert task.reader
         assert task.source
-        assert task.splits
         config: dict[str, Any] = {
             "type": task.type, "input": task.input, "labels": task.labels, "image_shape": task.image_shape,
-            "reader": _resolved(task.reader), "splits": task.splits.model_dump(),
+            "reader": _resolved(task.reader), "splits": splits.model_dump(),
             "split_seed": task.split_seed,
         }  # fmt: skip
         inputs, component = {"source": self.source(task.source).key}, ("reader", task.reader.method)
         packages = ("pillow",) if task.input == "image" else ()
-        return self._add("dataset", name, config, inputs, [component], packages)
+        return self._add("dataset", title, config, inputs, [component], packages)
 
-    def tokens(self, task: str, source: str, max_length: int) -> Node:
-        return self._once(("tokens", task, source, str(max_length)), lambda: self._tokens(task, source, max_length))
+    def tokens(self, dataset: Node, source: str, max_length: int) -> Node:
+        name = ("tokens", dataset.key, source, str(max_length))
+        return self._once(name, lambda: self._tokens(dataset, source, max_length))
 
-    def _tokens(self, task: str, source: str, max_length: int) -> Node:
-        inputs = {"dataset": self.dataset(task).key, "tokenizer": self.source(source).key}
-        return self._add("tokens", f"{task} · {source} · {max_length} tokens", {"max_length": max_length}, inputs)
+    def _tokens(self, dataset: Node, source: str, max_length: int) -> Node:
+        inputs = {"dataset": dataset.key, "tokenizer": self.source(source).key}
+        title = f"{dataset.title} · {source} · {max_length} tokens"
+        return self._add("tokens", title, {"max_length": max_length}, inputs)
 
     # --- runs --------------------------------------------------------------------------------------------------------
 
@@ -291,7 +320,7 @@ class _Planner:
                 inputs[role] = self._start(student.start, task_name).key
         if task.input == "text":
             tokenizer = self._tokenizer(experiment.student, task_name)
-            inputs["tokens"] = self.tokens(task_name, tokenizer, experiment.student.max_length).key
+            inputs["tokens"] = self.tokens(self.dataset(task_name), tokenizer, experiment.student.max_length).key
             inputs["tokenizer"] = self.source(tokenizer).key
         inputs |= self._teaching(experiment, task_name)
         kind = "teacher" if recipe in self._teachers else "student"
@@ -302,7 +331,9 @@ class _Planner:
         """Packages that the numbers depend on, beside those of every run."""
         text = ("transformers", "tokenizers") if config["task"]["input"] == "text" else ()
         methods = {name for kind, name in _components(config) if kind == "architecture"}
-        return (*text, *sorted({"torchvision", "timm"}.intersection(methods)))
+        # A metric chooses the best epoch.
+        metrics = ("scipy", "scikit-learn") if config["evaluation"]["checkpoint"] == "best" else ()
+        return (*text, *metrics, *sorted({"torchvision", "timm"}.intersection(methods)))
 
     def _start(self, start: schema.Start, task_name: str) -> Node:
         if start.source is not None:
@@ -327,7 +358,7 @@ class _Planner:
         start = student.start
         return {
             "architecture": architecture,
-            "start": start and {"layers": start.layers, "random": start.random, "fresh": start.fresh},
+            "start": start and start.model_dump(include={"layers", "head", "random", "fresh"}),
         }
 
     @staticmethod
@@ -373,35 +404,50 @@ class _Planner:
             inputs |= {f"teacher {name}": nodes[name].key for name in sides}
         return inputs
 
-    def _outputs(self, teacher: Node, split: str) -> Node:
-        return self._once(("outputs", teacher.key, split), lambda: self._new_outputs(teacher, split))
+    def _outputs(self, teacher: Node, split: str, dataset: Node | None = None) -> Node:
+        """What a run says of a split of its own data set, or of another."""
+        name = ("outputs", teacher.key, split, dataset.key if dataset else "")
+        return self._once(name, lambda: self._new_outputs(teacher, split, dataset))
 
-    def _new_outputs(self, teacher: Node, split: str) -> Node:
+    def _new_outputs(self, teacher: Node, split: str, dataset: Node | None) -> Node:
         inputs = {"teacher": teacher.key}
         inputs |= {role: key for role, key in teacher.inputs.items() if role in ("dataset", "tokens")}
+        of = ""
+        if dataset is not None:
+            inputs["dataset"], of = dataset.key, f" of {dataset.title}"
+            if "tokens" in inputs:
+                own = self.nodes[inputs["tokens"]]
+                tokenizer = self.nodes[own.inputs["tokenizer"]].title
+                inputs["tokens"] = self.tokens(dataset, tokenizer, own.config["max_length"]).key
         task = teacher.config["task"]
         config = {"split": split, "runtime": self.runtime, "task": task}
         built = [component for component in _components(teacher.config) if component[0] == "architecture"]
-        packages = tuple(name for name in self._packages(teacher.config) if name != "tokenizers")
-        return self._add("outputs", f"{teacher.title} · {split}", config, inputs, built, packages)
+        of_others = ("tokenizers", "scipy", "scikit-learn")  # what made the tokens, and what chose the teacher's epoch
+        packages = tuple(name for name in self._packages(teacher.config) if name not in of_others)
+        return self._add("outputs", f"{teacher.title} · {split}{of}", config, inputs, built, packages)
 
     # --- results -----------------------------------------------------------------------------------------------------
 
     def study(self) -> Node:
         study = self.checked.study
         tables = {name: self._table(name, table).key for name, table in study.tables.items()}
+        submissions = {name: self._submission(name, said) for name, said in study.submissions.items()}
+        if submissions:
+            tables["submissions"] = self._scores(submissions).key
         runs = [[r.table, r.experiment, r.task, r.seed, r.key] for r in self.runs]
         return self._add("study", self.checked.name, {"title": study.title, "runs": runs}, tables)
 
     def _table(self, name: str, table: schema.Table) -> Node:
         rows = self.checked.rows[name]
-        cells = {}
+        cells, tokens = dict[str, str](), dict[str, str]()
         for row in rows:
             for task in row.tasks:
                 runs = self._runs(name, row, task)
+                read = (self.nodes[run].inputs.get("tokens") for run in runs.values())
+                tokens |= {f"tokens {task} {self.nodes[key].config['max_length']}": key for key in read if key}
                 if self.checked.tasks[task].metric is not None:  # none for an experiment on a task without labels
                     cells[f"{row.name}:{task}"] = self._cell(row, task, runs).key
-        return self._add("table", name, self._table_config(name, table, rows), cells)
+        return self._add("table", name, self._table_config(name, table, rows), cells | tokens)
 
     def _runs(self, table: str, row: Row, task: str) -> dict[str, str]:
         """Keys of the runs behind one number: one for each seed; with a choice, for each point of the grid and seed."""
@@ -410,11 +456,24 @@ class _Planner:
         for i, recipe in enumerate(row.recipes):
             for seed in row.seeds:
                 role = f"trial {i} seed {seed}" if chooses else f"seed {seed}"
-                runs[role] = self.run(recipe, task, seed).key
-                self.runs.append(Run(table, recipe if chooses else row.name, task, seed, runs[role]))
+                run = self.run(recipe, self.checked.trained(task), seed)
+                runs[role] = self._on(run, task).key
+                self.runs.append(Run(table, recipe if chooses else row.name, task, seed, run.key))
         return runs
 
+    def _on(self, run: Node, task: str) -> Node:
+        """What holds a run's predictions for a task: the run itself, or what it says of another task's data."""
+        if self.checked.tasks[task].model_of is None:
+            return run
+        if run.kind == "baseline":
+            parts = run.parts | {"inputs": run.inputs | {"dev": self.dataset(task).key}}
+            node = Node(run.kind, f"{run.title} · dev of {task}", parts)
+            return self.nodes.setdefault(node.key, node)
+        return self._outputs(run, "dev", self.dataset(task))
+
     def _cell(self, row: Row, task: str, runs: dict[str, str]) -> Node:
+        if self.checked.tasks[task].model_of is not None:
+            runs = runs | {"dataset": self.dataset(task).key}
         config: dict[str, Any] = {"metric": self.checked.tasks[task].metric}
         if len(row.recipes) > 1:
             config["trials"] = [recipe.partition("@")[2] for recipe in row.recipes]
@@ -426,11 +485,14 @@ class _Planner:
             task = self.checked.tasks[task_name]
             if task.metric is None:
                 continue
-            columns.append({"task": task_name, "title": task.title, "metric": task.metric,
-                            "source": self.checked.sources[task.source or ""].citation})  # fmt: skip
+            mark = table.marks.get(task_name)
+            columns.append({"task": task_name, "title": task.title + (" †" if mark else ""), "mark": mark,
+                            "metric": task.metric, "source": self.checked.sources[task.source or ""].citation,
+                            "no_data": task_name in self.checked.no_data, "sample": _sample(task)})  # fmt: skip
         return {
             "name": name, "title": table.title, "study": self.checked.study.title, "columns": columns,
             "rows": [self._row_config(row) for row in rows],
+            "means": {name: mean.model_dump() for name, mean in table.means.items()},
             "comparisons": [comparison.model_dump() for comparison in table.comparisons],
         }  # fmt: skip
 
@@ -441,6 +503,45 @@ class _Planner:
             "experiment": row.name, "tasks": list(row.tasks), "seeds": list(row.seeds), "label": row.label,
             "notes": row.notes, "trials": len(row.recipes), "selected_on_dev": on_dev,
         }  # fmt: skip
+
+    # --- submissions ------------------------------------------------------------------------------------------------
+
+    def _submission(self, name: str, said: schema.Submission) -> Node:
+        """Predictions of one row on every test set, as GLUE's server takes them."""
+        files: dict[str, dict[str, Any]] = {}
+        inputs: dict[str, str] = {}
+        for task_name in said.tasks:
+            task, test = self.checked.tasks[task_name], self.test_set(task_name)
+            run = self.run(said.experiment, self.checked.trained(task_name), said.seed)
+            self.runs.append(Run(name, said.experiment, task_name, said.seed, run.key))
+            file = str(task.submitted_as)
+            files[file] = {"labels": task.labels}
+            inputs |= {file: self._outputs(run, "test", test).key, f"{file} examples": test.key}
+        return self._add("submission", f"submission {name}", {"files": files}, inputs)
+
+    def _scores(self, submissions: dict[str, Node]) -> Node:
+        """The table of what the server said, where it was recorded, beside what was published."""
+        rows, references = [], self.checked.references
+        for name, node in submissions.items():
+            said = self.checked.study.submissions[name]
+            recorded = self.checked.recorded.get(name, {})
+            own = recorded.get("submission") == node.key  # of an earlier one, the scores say nothing of this one
+            rows.append({
+                "name": name, "seed": said.seed, "recorded": recorded["scores"] if own else None,
+                "label": said.label or self.checked.experiment(said.experiment, said.tasks[0]).label,
+                "published": [references.rows[row].model_dump() for row in said.published] if references else [],
+            })  # fmt: skip
+        columns = references.columns if references else {}
+        config = {"study": self.checked.study.title, "rows": rows, "columns": columns}
+        return self._add("scores", "submissions", config, {name: node.key for name, node in submissions.items()})
+
+
+def _sample(task: schema.Task) -> dict[str, Any]:
+    """How a task's examples are fewer than were published, for the table to say."""
+    splits = task.splits
+    if not isinstance(splits, schema.OfficialSplits):
+        return {}
+    return {"given": splits.sample, "at_most": splits.at_most}
 
 
 # --- what Snakemake is told -------------------------------------------------------------------------------------------
@@ -505,6 +606,7 @@ def write_specifications(plan: Plan, keys: Iterable[str] | None = None) -> None:
         inputs = {role: plan.nodes[key].folder(Path()).as_posix() for role, key in node.inputs.items()}
         value = {
             "kind": node.kind, "title": node.title, "parts": node.parts, "input_folders": inputs,
+            "given": {name: path.resolve().as_posix() for name, path in node.given.items()},
             "plugins": plugins, "checkpoints": plan.checked.study.checkpoints.model_dump(),
         }  # fmt: skip
         file = specification(plan.root, node.key)
@@ -524,10 +626,13 @@ def _code_now(planned: dict[str, str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Specification:
-    """What a job is told: the node, the folders of its inputs, and how often to save a run in progress."""
+    """What a job is told: the node, the folders of its inputs, the files of the user's that it reads, and how often to
+    save a run in progress.
+    """
 
     node: Node
     inputs: dict[str, Path]
+    given: dict[str, Path]
     checkpoints: dict[str, Any]
 
 
@@ -546,4 +651,5 @@ def read_specification(root: Path, key: str) -> Specification:
     if node.key != key or _code_now(node.parts["code"]) != node.parts["code"]:
         raise RedistillError(f"{node.title}: the code has changed since {key} was planned; start again")
     inputs = {role: root / folder for role, folder in value["input_folders"].items()}
-    return Specification(node, inputs, value["checkpoints"])
+    given = {name: Path(path) for name, path in value["given"].items()}
+    return Specification(node, inputs, given, value["checkpoints"])

@@ -1,4 +1,4 @@
-# Tables, and the study as it is published to results/.
+# Tables, submissions, and the study as it is published to results/.
 
 
 rule make_table:
@@ -14,6 +14,50 @@ rule make_table:
     resources:
         mem_mb=1000,
         runtime=20,
+    params:
+        make=MAKE,
+        title=title,
+    message:
+        "Make table: {params.title}"
+    shell:
+        "{params.make} {wildcards.key} > {log} 2>&1"
+
+
+rule make_submission:
+    input:
+        inputs,
+    output:
+        f"store/results/{{key,{keys('submission')}}}/done.json",
+    log:
+        "store/work/logs/{key}.log",
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        make=MAKE,
+        title=title,
+    message:
+        "Make {params.title}"
+    shell:
+        "{params.make} {wildcards.key} > {log} 2>&1"
+
+
+rule make_scores:
+    input:
+        inputs,
+    output:
+        f"store/results/{{key,{keys('scores')}}}/done.json",
+    log:
+        "store/work/logs/{key}.log",
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
     params:
         make=MAKE,
         title=title,

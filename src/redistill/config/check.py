@@ -5,12 +5,12 @@ import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel
 
 from redistill import registry
-from redistill.config import compose, schema
+from redistill.config import compose, folders, schema
 from redistill.config.parse import Document, KeyPath, nearest
 from redistill.errors import ConfigError, Problem, RedistillError
 from redistill.evaluation.metrics import BINARY, METRICS
@@ -58,9 +58,17 @@ class Checked:
     recipes: dict[tuple[str, str], Recipe] = field(default_factory=dict)  # by name and task
     rows: dict[str, list[Row]] = field(default_factory=dict)  # by table
     plugins: list[registry.Plugin] = field(default_factory=list)
+    references: schema.References | None = None  # published scores, where a submission stands beside some
+    recorded: dict[str, dict[str, Any]] = field(default_factory=dict)  # by submission: what the server said of it
+    given: dict[str, dict[str, Path]] = field(default_factory=dict)  # by source: files of a folder of the user's
+    no_data: dict[str, str] = field(default_factory=dict)  # tasks that such a folder has no data for, and why
 
     def experiment(self, name: str, task: str) -> schema.Experiment:
-        return self.recipes[name, task].experiment
+        return self.recipes[name, self.trained(task)].experiment
+
+    def trained(self, task: str) -> str:
+        """The task whose runs stand for this one: another, where nothing is trained on it."""
+        return self.tasks[task].model_of or task if task in self.tasks else task
 
 
 def check(root: Path, name: str) -> Checked:
@@ -115,6 +123,11 @@ def _rows_of(root: Path, experiment: str, study: str) -> list[tuple[schema.Table
     return [(table, row) for table in tables for row in table.rows if row.experiment == experiment]
 
 
+def recorded_scores(root: Path, study: str, submission: str) -> Path:
+    """Where `redistill submit --record` keeps what the server said of a submission."""
+    return root / "configs" / "recorded" / study / f"{submission}.json"
+
+
 class _Checker:
     """Collects problems while it follows names from file to file."""
 
@@ -148,6 +161,7 @@ class _Checker:
         except ConfigError as error:
             raise ConfigError([*self.problems, *error.problems]) from None
         self.checked = Checked(self.name, study, models)
+        self._folders(document, study)
         self._plugins(document, study)
         self._runtime(document, study.runtime)
         for row in (row for table in study.tables.values() for row in table.rows):
@@ -155,6 +169,7 @@ class _Checker:
                 self.alike.setdefault((row.experiment, key.rpartition(".")[2]), set()).add(key)
         for table_name, table in study.tables.items():
             self._table(document, ("tables", table_name), table_name, table)
+        self._submissions(document, study.submissions)
         if self.problems:
             raise ConfigError(self.problems)
         return self.checked
@@ -174,6 +189,39 @@ class _Checker:
             self._say(document, ("runtime", "portable"), "holds for float32 alone; set it to false, or `precision`")
         if runtime.precision == "float16" and runtime.device == "cpu":
             self._say(document, ("runtime", "precision"), "float16 trains on `cuda` alone; CPUs have `bfloat16`")
+
+    def _folders(self, document: Document, study: schema.Study) -> None:
+        """Take sources from the folders that the study names, as far as they have their files."""
+        known = {source.layout.folder for source in self.checked.sources.values() if source.layout}
+        self.split_files: dict[str, dict[str, list[str]]] = {}
+        for name, place in study.folders.items():
+            if name not in known:
+                self._say(document, ("folders", name), f"no source is read from such a folder; {nearest(name, known)}")
+                continue
+            try:
+                folder = folders.find(self.root, name, place)
+            except RedistillError as error:
+                self._say(document, ("folders", name), str(error))
+                continue
+            for source_name, source in self.checked.sources.items():
+                if source.layout is not None and source.layout.folder == name:
+                    self.split_files[source_name] = found = folders.files_of(source.layout, folder)
+                    files = sorted({file for some in found.values() for file in some})
+                    self.checked.given[source_name] = {file: folder / file for file in files}
+
+    def _look_for_data(self, name: str, task: schema.Task) -> None:
+        """Note a task that the user's folder has no data for: its column says so, and nothing is planned for it."""
+        layout = self.checked.sources[task.source].layout if task.source in self.checked.sources else None
+        if (
+            layout is None
+            or task.source not in self.checked.given
+            or not isinstance(task.splits, schema.OfficialSplits)
+        ):
+            return
+        there = self.split_files[task.source]
+        needed = [theirs for ours, theirs in task.splits.official.items() if ours != "test"]
+        if missing := [split for split in needed if split not in there]:
+            self.checked.no_data[name] = f"no {folders.wanted(layout, missing[0])}"
 
     def _plugins(self, document: Document, study: schema.Study) -> None:
         found: list[registry.Plugin] = []
@@ -223,6 +271,9 @@ class _Checker:
         task = self._named("tasks", schema.Task, name, document, path, self.checked.tasks)
         if task is not None and not seen:
             self._check_task(self.documents["tasks", name], task)
+            self._look_for_data(name, task)
+            if task.model_of in self.checked.no_data:
+                self.checked.no_data[name] = self.checked.no_data[str(task.model_of)]
         return task
 
     def _check_task(self, document: Document, task: schema.Task) -> None:
@@ -245,6 +296,7 @@ class _Checker:
                 here: KeyPath = ("pool", "splits", task.pool.splits.index("dev"))
                 self._say(document, here, "`dev` is only reported on, never trained on")
             return
+        self._model_of(document, task)
         for key in ("source", "reader", "splits"):
             if getattr(task, key) is None:
                 self._say(document, (), f"`{key}` is missing (or `pool`, to take other tasks' inputs)")
@@ -258,6 +310,73 @@ class _Checker:
         if task.type == "classification" and len(task.labels) < 2:
             self._say(document, ("labels",), "a classification task names at least two labels, in order")
         self._unique(document, ("labels",), task.labels)
+
+    def _model_of(self, document: Document, task: schema.Task) -> None:
+        """Whether a task's examples are read by the runs of the task that it names."""
+        if task.model_of is None:
+            if isinstance(task.splits, schema.OfficialSplits) and not task.splits.has("dev"):
+                self._say(document, ("splits", "official"), "must say which split `dev` is (or give `model_of`)")
+            return
+        other = self._task(task.model_of, document, ("model_of",))
+        if other is None:
+            return
+        if other.model_of is not None or other.pool is not None:
+            self._say(document, ("model_of",), f"nothing is trained on `{task.model_of}` itself; name another task")
+        for key in ("type", "input", "labels"):
+            if getattr(other, key) != getattr(task, key):
+                self._say(document, (key,), f"differs from that of `{task.model_of}`, whose runs are evaluated here")
+
+    def _submissions(self, document: Document, submissions: dict[str, schema.Submission]) -> None:
+        if any(said.published for said in submissions.values()):
+            try:
+                self.checked.references = compose.validate(
+                    schema.References, compose.read(self.root, "references", "glue-test")
+                )
+            except ConfigError as error:
+                self._tell(error.problems)
+        for name, said in submissions.items():
+            self._submission(document, ("submissions", name), said)
+            rows = self.checked.references.rows if self.checked.references else {}
+            for i, row in enumerate(said.published):
+                if self.checked.references is not None and row not in rows:
+                    hint = nearest(row, rows)
+                    self._say(document, ("submissions", name, "published", i), f"no published row `{row}`; {hint}")
+            file = recorded_scores(self.root, self.name, name)
+            if file.is_file():
+                try:
+                    self.checked.recorded[name] = json.loads(file.read_text(encoding="utf-8"))
+                except ValueError:
+                    where = file.relative_to(self.root).as_posix()
+                    self._say(document, ("submissions", name), f"{where} is no JSON: record the scores again")
+
+    def _submission(self, document: Document, path: KeyPath, submission: schema.Submission) -> None:
+        files: dict[str, str] = {}
+        for i, name in enumerate(submission.tasks):
+            here: KeyPath = (*path, "tasks", i)
+            task = self._task(name, document, here)
+            if task is None:
+                continue
+            if task.submitted_as is None or task.splits is None or not task.splits.has("test"):
+                self._say(document, here, f"`{name}` has no `test` split, or does not say what it is `submitted_as`")
+            elif task.submitted_as in files:
+                self._say(document, here, f"is submitted as {task.submitted_as}, like `{files[task.submitted_as]}`")
+            else:
+                files[task.submitted_as] = name
+            layout = self.checked.sources[task.source].layout if task.source in self.checked.sources else None
+            if (
+                layout is not None
+                and task.source in self.checked.given
+                and isinstance(task.splits, schema.OfficialSplits)
+            ):
+                theirs = task.splits.official.get("test", "")
+                if theirs not in self.split_files[str(task.source)]:
+                    self._say(document, here, f"the folder `{layout.folder}` has no {folders.wanted(layout, theirs)}")
+            found = self._recipe(submission.experiment, self.checked.trained(name), document, (*path, "experiment"))
+            if found is not None and found.baseline is not None:
+                self._say(document, (*path, "experiment"), "is a baseline, whose test predictions are not made")
+        if missing := [file for file in get_args(schema.SubmittedFile) if file not in files]:
+            said = f"none of them is submitted as {', '.join(missing)}: the server takes whole submissions alone"
+            self._say(document, (*path, "tasks"), said)
 
     def _metric(self, document: Document, path: KeyPath, metric: str | None, task: schema.Task) -> None:
         metrics = [name for name, (kind, _) in METRICS.items() if kind == task.type]
@@ -292,8 +411,23 @@ class _Checker:
             column = self._task(task, document, (*path, "tasks", i))
             if column is not None and column.type == "unlabelled" and self.published:
                 self._say(document, (*path, "tasks", i), f"`{task}` has no labels, so no metric and no column")
+            elif column is not None and column.splits is not None and not column.splits.has("dev"):
+                self._say(document, (*path, "tasks", i), f"`{task}` has no `dev` split, so no column")
+            elif table.choose is not None and column is not None and column.model_of is not None:
+                self._say(
+                    document, (*path, "tasks", i), f"`{task}` has no runs of its own, among which `choose` decides"
+                )
             elif table.choose is not None and column is not None and column.splits and not column.splits.has("select"):
                 self._say(document, (*path, "tasks", i), f"`{task}` has no `select` split, which `choose` decides on")
+        if table.tasks and all(task in self.checked.no_data for task in table.tasks):
+            why = self.checked.no_data[table.tasks[0]]
+            self._say(document, (*path, "tasks"), f"the folder has no data for any of them ({why}): name another one")
+            return
+        self._means(document, path, table)
+        for task in table.marks:
+            if task not in table.tasks:
+                hint = nearest(task, table.tasks)
+                self._say(document, (*path, "marks", task), f"the table has no column `{task}`; {hint}")
         self._unique(document, (*path, "tasks"), table.tasks)
         self._unique(document, (*path, "seeds"), table.seeds)
         rows: list[Row] = []
@@ -304,6 +438,15 @@ class _Checker:
         self.checked.rows[name] = rows
         self._comparisons(document, path, table, {row.name: row for row in rows})
 
+    def _means(self, document: Document, path: KeyPath, table: schema.Table) -> None:
+        for name, mean in table.means.items():
+            here: KeyPath = (*path, "means", name)
+            if name in table.tasks:
+                self._say(document, here, "is the name of a column; give the mean another")
+            groups = [[task] if isinstance(task, str) else task for task in mean.tasks]
+            self._columns(document, (*here, "tasks"), [task for group in groups for task in group], table)
+            self._unique(document, (*here, "tasks"), [task for group in groups for task in group])
+
     def _row(
         self, document: Document, here: KeyPath, row: schema.Row, table: schema.Table, taken: set[str]
     ) -> list[Row]:
@@ -311,18 +454,22 @@ class _Checker:
         self._unique(document, (*here, "tasks"), row.tasks or [])
         self._unique(document, (*here, "seeds"), row.seeds or [])
         points = self._points(document, (*here, "set"), row)
-        tasks = tuple(task for task in row.tasks or table.tasks if task in table.tasks) or tuple(table.tasks)
+        asked = [task for task in row.tasks or table.tasks if task in table.tasks] or table.tasks
+        tasks = tuple(task for task in asked if task not in self.checked.no_data)
+        if not tasks:
+            self._say(document, (*here, "tasks"), f"the folder has no data for them ({self.checked.no_data[asked[0]]})")
+            return []
         self.runs += len(points) * len(tasks) * len(row.seeds or table.seeds)
         if self.runs > MAX_RUNS:
             raise ConfigError([*self.problems, document.problem(here, f"the study asks for more than {MAX_RUNS} runs")])
         for suffix, changes in points:
-            for task in tasks:
+            for task in dict.fromkeys(map(self.checked.trained, tasks)):
                 self._recipe(
                     row.experiment, task, document, (*here, "experiment"), f"{row.experiment}{suffix}", changes
                 )
         name, recipes = row.name or row.experiment, [f"{row.experiment}{suffix}" for suffix, _ in points]
         if table.choose is not None:
-            self._trials(document, here, recipes, tasks[0], table.choose.trials)
+            self._trials(document, here, recipes, self.checked.trained(tasks[0]), table.choose.trials)
         if table.choose is not None or not points or (row.name and len(points) == 1):
             laid_out = [(name, recipes, "")]
         else:
@@ -333,7 +480,8 @@ class _Checker:
         for row_name, recipes, suffix in laid_out:
             if row_name in taken:
                 self._say(document, here, f"the table has a row `{row_name}` already; give this one another `name`")
-            recipe = self.checked.recipes.get((recipes[0], tasks[0])) if recipes else None  # none: wrong, and said so
+            first = self.checked.trained(tasks[0])
+            recipe = self.checked.recipes.get((recipes[0], first)) if recipes else None  # none: wrong, and said so
             label = (row.label or (recipe.experiment.label if recipe else "")) + (f", {suffix[1:]}" if suffix else "")
             notes = recipe.experiment.notes if recipe else {}
             seeds = tuple(row.seeds or table.seeds)
@@ -393,7 +541,7 @@ class _Checker:
                     self._say(document, (*here, key), f"the table has no row `{name}`; {nearest(name, rows)}")
                     continue
                 for j, task in enumerate(comparison.tasks or []):
-                    if task not in rows[name].tasks:
+                    if task not in rows[name].tasks and task not in self.checked.no_data:
                         self._say(document, (*here, "tasks", j), f"row `{name}` has no `{task}`")
 
     def _columns(self, document: Document, path: KeyPath, tasks: list[str] | None, table: schema.Table) -> None:
@@ -478,9 +626,13 @@ class _Checker:
                         document, ("baseline", "method"), f"reads {kind}s, and `{task_name}` is made of {task.input}s"
                     )
             return
-        if experiment.student is None or not experiment.stages:
+        as_it_is = experiment.student is not None and experiment.student.start is not None \
+            and experiment.student.start.head  # fmt: skip
+        if experiment.student is None or not (experiment.stages or as_it_is):
             self._say(document, (), "needs a `student` and `stages`, or a `baseline`")
             return
+        if not experiment.stages:
+            self._without_stages(document, experiment)
         self._student(document, ("student",), experiment.student, task, task_name)
         for name, teacher in experiment.all_teachers.items():
             path: KeyPath = ("teacher",) if experiment.teacher is not None else ("teachers", name)
@@ -493,6 +645,14 @@ class _Checker:
         self._evaluation(document, experiment.evaluation, task, task_name)
         for i, stage in enumerate(experiment.stages):
             self._stage(document, ("stages", i), experiment, stage, task, task_name)
+
+    def _without_stages(self, document: Document, experiment: schema.Experiment) -> None:
+        """A model as it is: nothing of what only training uses."""
+        for key in ("teacher", "teachers", "modules"):
+            if getattr(experiment, key):
+                self._say(document, (key,), "nothing is trained without `stages`; leave this out")
+        if experiment.evaluation.checkpoint == "best":
+            self._say(document, ("evaluation", "checkpoint"), "without `stages` there is no epoch to choose")
 
     def _evaluation(self, document: Document, evaluation: schema.Evaluation, task: schema.Task, task_name: str) -> None:
         for i, metric in enumerate(evaluation.metrics or []):
@@ -522,6 +682,19 @@ class _Checker:
             self._model_source(document, (*here, "tokenizer"), student.tokenizer)
         if start is not None:
             self._start(document, (*here, "start"), start, task, task_name)
+            if start.head:
+                self._head(document, (*here, "start", "head"), student, start, task)
+
+    def _head(
+        self, document: Document, here: KeyPath, student: schema.Student, start: schema.Start, task: schema.Task
+    ) -> None:
+        if student.architecture is not None or task.input != "text":
+            self._say(document, here, "is of pretrained text models; an architecture takes over all but `start.fresh`")
+        if task.type == "unlabelled":
+            self._say(document, here, "a task without labels has nothing that a head could say")
+        for key in ("random", "fresh"):
+            if getattr(start, key):
+                self._say(document, here, f"takes the head's weights, and `{key}` draws weights anew: give one of them")
 
     def _start(self, document: Document, here: KeyPath, start: schema.Start, task: schema.Task, task_name: str) -> None:
         if (start.source is None) == (start.experiment is None):

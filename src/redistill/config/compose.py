@@ -28,6 +28,11 @@ def find_root(start: Path | None = None) -> Path:
     raise RedistillError(f"{here} is not inside a redistill project: no configs/sources.yaml here or above")
 
 
+def name_of(folder: str, written: str) -> str:
+    """A configuration file's name, also where its path is given: `configs/studies/paper.yaml` is `paper`."""
+    return written.removeprefix("./").removeprefix(f"configs/{folder}/").removesuffix(".yaml")
+
+
 def known(root: Path, folder: str) -> list[str]:
     """Names of the configuration files below `configs/<folder>`."""
     base = root / "configs" / folder

@@ -12,31 +12,48 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from redistill.data import unpickle
 from redistill.errors import IntegrityError, RedistillError
 from redistill.provenance.store import sha256_file
 
 TIMEOUT = 900  # seconds; pip gives up on a dead connection long before
+PICKLE, WEIGHTS = "pytorch_model.bin", "model.safetensors"
 
 
 def fetch(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[str, Any]:
-    """Put the files that a source keeps into `work`. A source has no inputs.
+    """Put the files that a source keeps into `work`. Its only inputs are files of the user's, by name, if it is given.
 
     Raises:
         IntegrityError: a digest is not what configs/sources.yaml says; names the file and both digests.
-        RedistillError: a file cannot be had, or a model's shape is not what configs/sources.yaml says.
+        RedistillError: a file cannot be had, a model's shape is not what configs/sources.yaml says, a model needs code
+            of its own, or a pickle holds more than weights.
     """
     origin = config["origin"]
     if origin["type"] == "hub":
         _from_hub(origin, work)
+    elif origin["type"] == "given":
+        for name, file in inputs.items():
+            if not file.is_file():
+                raise RedistillError(
+                    f"{file} was there when this was planned, and is gone: put it back, or start again"
+                )
+            _copy_file(file, work / name)
     elif origin["type"] == "folder":
         _from_folder(origin, list(config["files"]), work)
     else:
         _from_package(config, work)
+    if origin["type"] == "given":
+        for name, digest in config["files"].items():
+            _verify(work / name, name, digest, "Start again.", "it was another file when this was planned")
+        return {"files": len(config["files"])}
     for name, digest in config["files"].items():
-        _verify(work / name, name, digest)
+        _verify(work / name, name, digest, _spoilt(origin) if origin["type"] == "hub" else "")
+    if config.get("kind") == "model":
+        _refuse_code(work / "config.json")
     if config.get("config"):
         _compare(config["config"], work / "config.json")
-    return {"files": sum(1 for file in work.rglob("*") if file.is_file())}
+    converted = {"converted": _unpickled(work)} if config.get("format") == "torch-pickle" else {}
+    return {"files": sum(1 for file in work.rglob("*") if file.is_file()), **converted}
 
 
 def _from_package(config: dict[str, Any], work: Path) -> None:
@@ -59,27 +76,72 @@ def _from_hub(origin: dict[str, Any], work: Path) -> None:
     from huggingface_hub import hf_hub_download
 
     repository, revision = origin["repository"], origin["revision"]
+    if revision == "unpinned":
+        raise RedistillError(
+            f"{repository}: nobody has said which commit is meant, and a branch may move. `redistill pin` asks the hub "
+            "for the newest one and writes it into configs/sources.yaml; then start again"
+        )
     for name in origin["files"]:
-        what = f"{repository}: {name}"
         try:
             cached = hf_hub_download(repository, name, repo_type=origin["form"], revision=revision)
-        except (hub.RemoteEntryNotFoundError, hub.RevisionNotFoundError, hub.RepositoryNotFoundError) as error:
-            raise RedistillError(
-                f"{what}: the hub has no such {origin['form']}, commit {revision} or file, or asks for a log-in "
-                f"({type(error).__name__}): mend the origin in configs/sources.yaml, or log in to the hub"
-            ) from None
-        except (hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled):
-            raise RedistillError(
-                f"{what}: the hub cannot be reached, and its cache does not have commit {revision}. Connect once and "
-                "start again; or, if you have the files, take them from a folder: in configs/sources.yaml, write "
-                "`origin: {type: folder, variable: NAME, path: ...}` and the digests of the `files`"
-            ) from None
-        except (hub.HTTPError, OSError) as error:
-            first = (str(error).splitlines() or [""])[0]
-            raise RedistillError(
-                f"{what}: the hub did not give it ({type(error).__name__}: {first}): try again"
-            ) from None
+        except (hub.HTTPError, hub.HFValidationError, OSError) as error:
+            raise RedistillError(f"{repository}: {name}: {_why_not(origin, error)}") from None
         _copy_file(Path(cached), work / name)
+
+
+def _spoilt(origin: dict[str, Any]) -> str:
+    """The way out of a wrong digest: the hub's cache keeps what it has of a commit, and never looks again."""
+    return (
+        "If the digest there is right, the copy in the hub's cache is spoilt: remove it with "
+        f"`hf cache rm {origin['form']}/{origin['repository']}`, and start again"
+    )
+
+
+def _why_not(origin: dict[str, Any], error: Exception) -> str:
+    """Why a file of the hub is not there, and what to do."""
+    from huggingface_hub import errors as hub
+
+    # the library says of every failure that it cannot connect, and keeps the hub's own answer as the cause
+    answer = error.__cause__ if isinstance(error, hub.LocalEntryNotFoundError) else error
+    said = _refusal(origin, answer)
+    if said is not None:
+        return said
+    if isinstance(answer, hub.FileMetadataError):
+        return "what answered is not the hub: see what HF_ENDPOINT and the proxies are set to, and start again"
+    if isinstance(error, hub.LocalEntryNotFoundError):
+        return (
+            f"the hub cannot be reached, and its cache does not have commit {origin['revision']}. Connect once and "
+            "start again; or, if you have the files, take them from a folder: name it in the study's `folders`, where "
+            "the source has a `layout` as GLUE has; else write in configs/sources.yaml `origin: {type: folder, "
+            "variable: NAME, path: ...}` and the digests of the `files`"
+        )
+    return f"it was not downloaded ({type(error).__name__}: {(str(error).splitlines() or [''])[0]}): start again"
+
+
+def _refusal(origin: dict[str, Any], answer: BaseException | None) -> str | None:
+    """What the hub's answer means, and what to do; None if it has not answered."""
+    from huggingface_hub import errors as hub
+
+    status = answer.response.status_code if isinstance(answer, hub.HfHubHTTPError) else 0
+    mend, login = "in the origin in configs/sources.yaml", "log in with `hf auth login`"
+    if isinstance(answer, hub.RemoteEntryNotFoundError):
+        return f"commit {origin['revision']} has no such file: mend `files` {mend}"
+    if isinstance(answer, hub.RevisionNotFoundError):
+        return f"the repository has no commit {origin['revision']}: mend `revision` {mend}"
+    if isinstance(answer, hub.HFValidationError):
+        return f"the hub has no such names: mend `repository` {mend}"
+    if isinstance(answer, hub.GatedRepoError):
+        return f"its authors ask for their terms to be accepted: do so on the repository's page, and {login}"
+    if isinstance(answer, hub.RepositoryNotFoundError) or status == 401:
+        wanted = f"the hub has no such {origin['form']}, or asks for a log-in"
+        return f"{wanted}: mend `repository` or `form` {mend}, or {login}"
+    if status == 403:
+        return f"the hub, or a proxy before it, refuses it (status 403): {login} as somebody who may have it"
+    if status == 429:
+        return f"too many requests have come from here: wait for some minutes and start again, or {login}"
+    if status >= 500:
+        return f"the hub has a fault of its own (status {status}): wait for some minutes and start again"
+    return None
 
 
 def _from_folder(origin: dict[str, Any], files: list[str], work: Path) -> None:
@@ -121,10 +183,37 @@ def _compare(said: dict[str, Any], file: Path) -> None:
             )
 
 
-def _verify(file: Path, name: str, expected: str) -> None:
+def _refuse_code(file: Path) -> None:
+    """Refuse a model whose config.json names classes of its own repository in the place of transformers' own."""
+    if file.is_file() and "auto_map" in json.loads(file.read_text(encoding="utf-8")):
+        raise RedistillError(
+            "config.json has `auto_map`: the model needs code that it brings along, and such code is never run. Take a "
+            "model that transformers builds by itself"
+        )
+
+
+def _unpickled(work: Path) -> dict[str, str]:
+    """Put model.safetensors in the place of pytorch_model.bin; returns the digests of both."""
+    pickle, weights = work / PICKLE, work / WEIGHTS
+    command = [sys.executable, "-m", unpickle.__name__, str(pickle), str(weights)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        raise RedistillError(f"{PICKLE}: its weights were not read within {TIMEOUT} s; try again") from None
+    if done.returncode:
+        last = (done.stderr.splitlines() or [f"its reader ended with exit status {done.returncode}"])[-1]
+        raise RedistillError(f"{PICKLE}: {last}")
+    digests = {file.name: sha256_file(file) for file in (pickle, weights)}
+    pickle.unlink()
+    return digests
+
+
+def _verify(
+    file: Path, name: str, expected: str, advice: str = "", said: str = "configs/sources.yaml pins another file"
+) -> None:
     found = sha256_file(file)
     if found != expected:
-        raise IntegrityError(name, expected, found, "configs/sources.yaml pins another file; nothing was used.")
+        raise IntegrityError(name, expected, found, f"{said}; nothing was used. {advice}".rstrip())
 
 
 def _installed(origin: dict[str, Any]) -> Path:

@@ -13,6 +13,7 @@ from redistill import registry
 from redistill.errors import RedistillError
 
 Example = dict[str, Any]
+UNLABELLED = ("transfer", "test")  # splits whose labels are taken away, if there are any
 
 
 def prepare(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def prepare(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict
     splits, sizes, left = _official(found, config) if official else _drawn(found, config)
     for split, chosen in splits.items():
         _check(chosen, split, config)
-        _write(work / f"{split}.parquet", chosen, config, labelled=split != "transfer")
+        _write(work / f"{split}.parquet", chosen, config, labelled=split not in UNLABELLED)
     return {"counts": dict(sorted(counts.items())), "splits": sizes, "not used": left}
 
 
@@ -58,12 +59,17 @@ def _official(found: list[Example] | dict[str, list[Example]], config: dict[str,
             there = ", ".join(f"`{split}`" for split in found)
             raise RedistillError(f"reader `{method}` is given no split `{name}`, only {there}: name its file there")
         _count(name, len(found[name]), said["rows"][name], said["sample"])
-    splits = {ours: found[theirs] for ours, theirs in said["official"].items()}
-    if said["select"]:
-        sizes = {"train": len(splits["train"]) - said["select"], "select": said["select"]}
-        if sizes["train"] < 1:
-            raise RedistillError(f"`select` asks for {said['select']} of {len(splits['train'])} examples of `train`")
-        splits |= draw(splits["train"], sizes, config["split_seed"], config["type"] == "classification")
+    splits: dict[str, list[Example]] = {}
+    for ours, theirs in said["official"].items():
+        cut = said["select"] if ours == "train" else 0
+        left = len(found[theirs]) - cut
+        if left < 1:
+            raise RedistillError(f"`select` asks for {cut} of {len(found[theirs])} examples of `train`")
+        sizes = {ours: min(left, said["at_most"].get(ours, left)), "select": cut}
+        if sum(sizes.values()) == len(found[theirs]) and not cut:
+            splits[ours] = found[theirs]
+        else:
+            splits |= draw(found[theirs], sizes, config["split_seed"], config["type"] == "classification")
     used = {split: len(examples) for split, examples in sorted(splits.items())}
     return splits, used, sum(map(len, found.values())) - sum(used.values())
 
@@ -84,7 +90,7 @@ def _check(examples: list[Example], split: str, config: dict[str, Any]) -> None:
     for example in examples:
         where = f"`{split}`, example `{example['id']}`"
         label = example["label"]
-        if label is None and split != "transfer" and config["type"] != "unlabelled":
+        if label is None and split not in UNLABELLED and config["type"] != "unlabelled":
             raise RedistillError(
                 f"{where}: has no label, so it can only be in `transfer`: take another split for `{split}`"
             )

@@ -16,10 +16,13 @@ from redistill.provenance.store import pretty
 def evaluate(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[str, Any]:
     """Write metrics.json: the runs of the cell by role (`seed 0`), and the metric of each on `dev`.
 
+    With an input `dataset`, the others are what runs say of that data set's dev split.
+
     Where the cell chooses among trials, `select` holds each trial's mean over the seeds on that split; the best one,
     the first of equals, is `chosen`, and its runs are the cell's.
     """
-    runs, said = inputs, {}
+    dataset = inputs.get("dataset")
+    runs, said = {role: folder for role, folder in inputs.items() if role != "dataset"}, {}
     if "trials" in config:
         trials = [_runs_of(f"trial {i} ", inputs) for i in range(len(config["trials"]))]
         means = [fmean(score(run, config["metric"], "select")["value"] for run in t.values()) for t in trials]
@@ -31,20 +34,22 @@ def evaluate(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dic
     written = {
         "metric": config["metric"],
         "runs": {role: folder.name for role, folder in runs.items()},
-        "dev": {role: score(folder, config["metric"], "dev") for role, folder in runs.items()},
+        "dev": {role: score(folder, config["metric"], "dev", dataset) for role, folder in runs.items()},
         **said,
     }
+    if dataset is not None:
+        written["dataset"] = dataset.name
     (work / "metrics.json").write_text(pretty(written), encoding="utf-8")
-    return {"runs": len(inputs)}
+    return {"runs": len(runs)}
 
 
 def _runs_of(trial: str, inputs: dict[str, Path]) -> dict[str, Path]:
     return {role.removeprefix(trial): folder for role, folder in inputs.items() if role.startswith(trial)}
 
 
-def score(run: Path, metric: str, split: str) -> dict[str, float | int]:
-    """A run's metric on a split, and on how many examples."""
-    labels, predictions = read_predictions(run, split)
+def score(run: Path, metric: str, split: str, dataset: Path | None = None) -> dict[str, float | int]:
+    """A run's metric on a split, of its own task or of another data set, and on how many examples."""
+    labels, predictions = read_predictions(run, split, dataset)
     _, function = METRICS[metric]
     if not len(labels):
         raise RedistillError(f"{run / 'predictions.parquet'}: holds no prediction on `{split}`")
@@ -53,8 +58,20 @@ def score(run: Path, metric: str, split: str) -> dict[str, float | int]:
     return {"value": function(labels, predictions), "examples": len(labels)}
 
 
-def read_predictions(run: Path, split: str = "dev") -> tuple[np.ndarray, np.ndarray]:
-    """Labels and predictions (n,) of a run on a split, in the order of the ids."""
+def read_predictions(run: Path, split: str = "dev", dataset: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and predictions (n,) of a run on a split, in the order of the ids; or, with a data set, from the logits
+    over that split of it.
+    """
+    if dataset is not None and (run / "logits.npy").is_file():
+        examples = pq.read_table(dataset / f"{split}.parquet", columns=["id", "label"])
+        order = np.argsort(examples["id"].to_numpy())
+        return examples["label"].to_numpy()[order], decided(np.load(run / "logits.npy"))[order]
     table = pq.read_table(run / "predictions.parquet", columns=["id", "split", "label", "prediction"])
     table = table.filter(pc.equal(table["split"], split)).sort_by("id")
     return table["label"].to_numpy(), table["prediction"].to_numpy()
+
+
+def decided(logits: np.ndarray) -> np.ndarray:
+    """Predictions (n,) from logits (n, C): the score where there is one column, else the class of the largest."""
+    predictions: np.ndarray = logits[:, 0] if logits.shape[1] == 1 else logits.argmax(1)
+    return predictions

@@ -1,11 +1,13 @@
-"""The numbers in the tables, each a function of labels and predictions.
+"""The numbers in the tables, each a function of labels and predictions, by scikit-learn and scipy.
 
-The names of the metrics are read whenever a study is checked, before a job pins its runtime: numpy and scipy must not
-be imported with this module.
+The bootstrap has them a second time, many samples at once, in `redistill.tables.statistics`; neither rests on the
+other. The names of the metrics are read whenever a study is checked, before a job pins its runtime: numpy, scipy and
+scikit-learn must not be imported with this module.
 """
 
+import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from numpy import float64
@@ -16,23 +18,26 @@ if TYPE_CHECKING:
 
 def accuracy(labels: "Array", predictions: "Array") -> float:
     """Share of examples whose predicted class is the label. Both (n,)."""
-    return float((labels == predictions).mean())
+    from sklearn.metrics import accuracy_score
+
+    return float(_quietly(accuracy_score, labels, predictions))
 
 
 def matthews(labels: "Array", predictions: "Array") -> float:
     """Matthews' correlation of classes (Gorodkin 2004 for more than two); 0 when either side is constant. Both (n,)."""
-    n = len(labels)
-    true, guessed = ([int((side == c).sum()) for c in {*labels.tolist(), *predictions.tolist()}]
-                     for side in (labels, predictions))  # fmt: skip
-    together = int((labels == predictions).sum()) * n - sum(t * g for t, g in zip(true, guessed, strict=True))
-    apart = (n**2 - sum(t**2 for t in true)) * (n**2 - sum(g**2 for g in guessed))
-    return float(together / apart**0.5) if apart else 0.0
+    from sklearn.metrics import matthews_corrcoef
+
+    if _constant(labels) or _constant(predictions):
+        return 0.0
+    return float(_quietly(matthews_corrcoef, labels, predictions))
 
 
 def f1(labels: "Array", predictions: "Array") -> float:
     """F1 of class 1; 0 where it is neither a label nor predicted. Both (n,)."""
-    found, said = int(((labels == 1) & (predictions == 1)).sum()), int((labels == 1).sum() + (predictions == 1).sum())
-    return 2 * found / said if said else 0.0
+    from sklearn.metrics import f1_score
+
+    # Asked for by its number: what is binary to scikit-learn depends on which classes happen to be there.
+    return float(_quietly(f1_score, labels, predictions, labels=[1], average=None, zero_division=0.0)[0])
 
 
 def accuracy_f1(labels: "Array", predictions: "Array") -> float:
@@ -46,7 +51,8 @@ def pearson(labels: "Array", predictions: "Array") -> float:
 
     if _constant(labels) or _constant(predictions):
         return 0.0
-    return float(pearsonr(labels, predictions).statistic)
+    # Scores are stored in single precision; scipy would add them up in it.
+    return float(_quietly(pearsonr, labels.astype(float), predictions.astype(float)).statistic)
 
 
 def spearman(labels: "Array", predictions: "Array") -> float:
@@ -55,7 +61,7 @@ def spearman(labels: "Array", predictions: "Array") -> float:
 
     if _constant(labels) or _constant(predictions):
         return 0.0
-    return float(spearmanr(labels, predictions).statistic)
+    return float(_quietly(spearmanr, labels, predictions).statistic)
 
 
 def pearson_spearman(labels: "Array", predictions: "Array") -> float:
@@ -65,6 +71,13 @@ def pearson_spearman(labels: "Array", predictions: "Array") -> float:
 
 def _constant(values: "Array") -> bool:
     return bool((values == values[0]).all())
+
+
+def _quietly(function: Callable[..., Any], *sides: "Array", **options: Any) -> Any:
+    """Without warnings of few examples, many classes or a side that hardly varies: the number stands all the same."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return function(*sides, **options)
 
 
 METRICS: dict[str, tuple[str, Callable[["Array", "Array"], float]]] = {

@@ -76,7 +76,9 @@ class _Attention(torch.autograd.Function):
         q, k, v = (t.flatten(0, 1) for t in (query, key, value))
         scores = _product(q, k.transpose(1, 2), scaling).unflatten(0, (batch, heads))
         if mask is not None:
-            scores.add_(mask.to(scores.dtype).clamp_(min=torch.finfo(scores.dtype).min))
+            if mask.dtype != scores.dtype:  # else it is every layer's, and stays untouched
+                mask = mask.to(scores.dtype).clamp_(min=torch.finfo(scores.dtype).min)
+            scores.add_(mask)
         weights = scores.softmax(-1).to(q.dtype)  # in mixed precision torch computes it in float32
         keep = kept(weights, p) if p else None
         used = weights if keep is None else torch.mul(weights, keep, out=scores)

@@ -5,6 +5,10 @@ element, from a small fast generator (SFC64) that is seeded by the run's seed an
 CPU, and a step's masks are the same wherever a run was taken up again.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -16,6 +20,22 @@ def begin(*counter: int) -> None:
     """Draw from here on what belongs to this counter: a seed, and the step and pass that are to come."""
     global _generator
     _generator = np.random.Generator(np.random.SFC64(counter))
+
+
+def position() -> dict[str, Any]:
+    """Where the stream stands."""
+    return dict(_generator.bit_generator.state)
+
+
+@contextmanager
+def gone_back_to(earlier: dict[str, Any]) -> Iterator[None]:
+    """Within, draw once more what was drawn from an earlier position on; afterwards the stream is where it was."""
+    now = position()
+    _generator.bit_generator.state = earlier
+    try:
+        yield
+    finally:
+        _generator.bit_generator.state = now
 
 
 def share_dropped(p: float) -> float:

@@ -12,10 +12,15 @@ from redistill.provenance.store import pretty
 
 
 def fit(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[str, Any]:
-    """Write predictions.parquet, on dev and on select where the task has it, and resolved.json."""
+    """Write predictions.parquet, on dev and on select where the task has it, and resolved.json.
+
+    With an input `dev`, the dev split of that other data set is predicted instead of the task's own.
+    """
     train = _read(inputs["dataset"], "train")
     splits = [split for split in ("dev", "select") if (inputs["dataset"] / f"{split}.parquet").is_file()]
     unseen = {split: _read(inputs["dataset"], split) for split in splits}
+    if "dev" in inputs:
+        unseen = {"dev": _read(inputs["dev"], "dev")}
     classes = len(config["task"]["labels"]) if config["task"]["type"] == "classification" else 0
     joined = {key: [value for one in unseen.values() for value in one[key]] for key in unseen["dev"]}
     logits = _fitted(config["baseline"], train, joined, classes)

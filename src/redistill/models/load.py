@@ -1,7 +1,10 @@
 """Build a run's student, load a finished run, save one, and feed them a batch."""
 
+import inspect
 import json
-from contextlib import AbstractContextManager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from redistill import registry
-from redistill.environment import is_pinned, keep_few_kernels, keep_freed_memory
+from redistill.environment import give_back_large_blocks, is_pinned, keep_few_kernels
 from redistill.errors import RedistillError
 from redistill.models.dropout import use_own_dropout
 from redistill.models.linear import use_onednn
@@ -23,8 +26,8 @@ def prepare_torch(runtime: Config, task: Config) -> None:
     """Settings of torch that hold for the whole process."""
     if not is_pinned(runtime):
         raise RuntimeError("the runtime was not pinned before torch was imported")
-    keep_freed_memory()
-    if task["input"] == "text":
+    if task["input"] == "text":  # where every step has other shapes
+        give_back_large_blocks()
         keep_few_kernels()
     torch.set_num_threads(runtime["threads"])
     torch.set_deterministic_debug_mode("error")  # as use_deterministic_algorithms, without importing the compiler
@@ -156,5 +159,32 @@ def logits_of(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     if "image" in batch:
         logits: Tensor = model(batch["image"])
         return logits
-    logits = model(**{name: batch[name] for name in TEXT_INPUTS if name in batch}).logits
+    taken = _inputs_of(type(model), getattr(model, "config", None))
+    logits = model(**{name: batch[name] for name in taken if name in batch}).logits
     return logits
+
+
+def _inputs_of(kind: type[nn.Module], config: Any) -> tuple[str, ...]:
+    """What a transformer is given: of which text a token is only where it tells two apart."""
+    told_apart = "token_type_ids" in _parameters(kind.forward) and getattr(config, "type_vocab_size", 2) > 1
+    return TEXT_INPUTS if told_apart else TEXT_INPUTS[:-1]
+
+
+@cache
+def _parameters(function: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
+
+
+def longest(model: nn.Module) -> int | None:
+    """Tokens of the longest text that a model takes; None if it does not say.
+
+    RoBERTa's kin count positions from after the padding's own, so their tables have a few rows more than that.
+    """
+    limit: int | None = None
+    with suppress(NotImplementedError):  # of families that know no limit
+        limit = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    if limit is None:
+        return None
+    tables = [m for name, m in model.named_modules() if name.endswith("position_embeddings")]
+    before = [m.padding_idx + 1 for m in tables if isinstance(m, nn.Embedding) and m.padding_idx is not None]
+    return limit - max(before, default=0)

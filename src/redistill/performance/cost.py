@@ -125,9 +125,9 @@ class Known:
             }
         teachers = sorted(str(self.network(k)) for role, k in inputs.items() if role.startswith("teacher "))
         network = self.network(key)
-        stages = [
-            [s["batch_size"], s["accumulate"], s["frozen"], s["trained"], s["precision"], s["optimiser"]["method"]]
-            for s in config["stages"]
+        said = ("batch_size", "accumulate", "frozen", "trained", "precision")
+        stages = [  # older records do not say whether layers were computed again
+            [*(s[key] for key in said), s["optimiser"]["method"], s.get("recompute", False)] for s in config["stages"]
         ]
         return {
             LEVELS[1]: canonical([runtime, network, teachers, stages, sorted(config["modules"])]),
@@ -148,6 +148,7 @@ class Known:
         evaluation, trained, predicted = config["evaluation"], 0.0, 0.0
         for stage in config["stages"]:
             data = sum(sizes.get(split, 0) for split in stage["data"])
+            data = min(data, stage.get("at_most") or data)
             an_epoch = math.ceil(data / stage["batch_size"]) or 1
             steps = stage["steps"] or stage["epochs"] * an_epoch
             trained += steps * min(stage["batch_size"], data)
@@ -171,6 +172,8 @@ class Known:
                 return None
             return {"transfer": sum(s.get(split, 0) for s in pooled if s for split in parts["config"]["pool"])}
         said = parts["config"].get("splits", {})
+        if "official" in said:
+            return _official(said)
         return said if said and all(isinstance(size, int) for size in said.values()) else None
 
     def length(self, key: str) -> float:
@@ -192,6 +195,15 @@ class Known:
         except (OSError, ValueError):
             return None
         return counted
+
+
+def _official(said: dict[str, Any]) -> dict[str, int]:
+    """Sizes of a source's own splits, where it is whole."""
+    sizes = {"select": said["select"]} if said["select"] else {}
+    for ours, theirs in said["official"].items():
+        whole = said["rows"][theirs] - (said["select"] if ours == "train" else 0)
+        sizes[ours] = min(whole, said.get("at_most", {}).get(ours, whole))
+    return sizes
 
 
 @dataclass(frozen=True)

@@ -64,12 +64,14 @@ def _folder(root: Path, key: str) -> Path | None:
 
 def refuse_without_steps(node: Node) -> None:
     """Raises:
-    RedistillError: the thing is no run, or a baseline, which is fitted at once.
+    RedistillError: the thing is no run, or one without steps: a baseline, or a model as it is.
     """
     if node.kind == "baseline":
         raise RedistillError(f"{node.title} is a baseline: it has no steps that could be timed")
     if node.kind not in TRAINED:
         raise RedistillError(f"{node.title} is no run but of the kind `{node.kind}`: only runs have steps to be timed")
+    if not node.config["stages"]:
+        raise RedistillError(f"{node.title} has no stages: it is a model as it is, without steps that could be timed")
 
 
 def profile(node: Node, inputs: Inputs, steps: int = 30, trace: Path | None = None) -> dict[str, Any]:

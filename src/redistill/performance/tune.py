@@ -91,7 +91,7 @@ def commonest(plan: Plan) -> Node:
     known = Known(plan.root, [(node.key, node.parts) for node in plan.nodes.values()])
     alike: dict[str, list[Node]] = defaultdict(list)
     for node in plan.nodes.values():
-        if node.parts["kind"] == "run":
+        if node.parts["kind"] == "run" and node.config["stages"]:
             alike[known.step(node.key)["the same kind of step"]].append(node)
     if not alike:
         raise RedistillError(f"the study `{plan.checked.name}` trains nothing: there is nothing to tune")

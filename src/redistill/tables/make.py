@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -12,20 +13,27 @@ from redistill.tables.render import WRITERS, Cell, Comparison, Row, Table
 from redistill.tables.statistics import BATCH_METRICS, holm, paired_bootstrap, summarise
 
 DRAWS = 10_000
+MEAN = "mean of columns"
 
 
 def make_table(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[str, Any]:
     """Write `<name>.csv`, `.md`, `.tex` and `.json`.
 
-    `inputs` are the folders of the cells, by `row:task`. Runs are found beside them in the store, by the keys in a
+    `inputs` are the folders of the cells, by `row:task`, and of the tokens that their runs read, by `tokens TASK
+    LENGTH`, for what was cut. Runs are found beside them in the store, by the keys in a
     cell's metrics.json.
     """
     rows = [_row(spec, config, inputs) for spec in config["rows"]]
     columns = [(c["task"], c["title"], c["metric"]) for c in config["columns"]]
-    table = Table(config["name"], config["title"], columns, rows, _comparisons(config, inputs), _footer(config))
+    columns += [(name, mean["title"], MEAN) for name, mean in config["means"].items()]
+    no_data = [column["task"] for column in config["columns"] if column["no_data"]]
+    no_data += [name for name, mean in config["means"].items() if set(_flat(mean["tasks"])) & set(no_data)]
+    footer = [*_footer(config), *_cut(config["columns"], inputs)]
+    table = Table(config["name"], config["title"], columns, rows, _comparisons(config, inputs), footer, no_data)
     for suffix, write in WRITERS.items():
         (work / f"{config['name']}.{suffix}").write_text(write(table), encoding="utf-8")
-    return {"rows": len(rows), "cells": len(inputs), "comparisons": len(table.comparisons)}
+    cells = sum(not role.startswith("tokens ") for role in inputs)
+    return {"rows": len(rows), "cells": cells, "comparisons": len(table.comparisons)}
 
 
 def _runs(cell: Path) -> dict[str, str]:
@@ -43,6 +51,8 @@ def _row(spec: dict[str, Any], config: dict[str, Any], inputs: dict[str, Path]) 
     for column in config["columns"]:
         folder = inputs.get(f"{spec['experiment']}:{column['task']}")
         cells[column["task"]] = _cell(folder) if folder is not None else None
+    for name, mean in config["means"].items():
+        cells[name] = _mean(spec["experiment"], mean["tasks"], inputs)
     notes = dict(spec["notes"])
     chosen = {t: _metrics(folder)["chosen"] for t in spec["tasks"] if (folder := inputs[f"{spec['experiment']}:{t}"])
               and "chosen" in _metrics(folder)}  # fmt: skip
@@ -70,6 +80,29 @@ def _cell(folder: Path) -> Cell:
     )
 
 
+def _flat(tasks: list[str | list[str]]) -> list[str]:
+    return [task for group in tasks for task in ([group] if isinstance(group, str) else group)]
+
+
+def _mean(experiment: str, tasks: list[str | list[str]], inputs: dict[str, Path]) -> Cell | None:
+    """The mean of a row's columns, seed by seed; None where one of them has no cell. A list counts as one column."""
+    groups = [[task] if isinstance(task, str) else task for task in tasks]
+    folders = [[inputs.get(f"{experiment}:{task}") for task in group] for group in groups]
+    if any(folder is None for group in folders for folder in group):
+        return None
+    metrics = [[_metrics(folder) for folder in group if folder is not None] for group in folders]
+    together = set.intersection(*(set(one["dev"]) for group in metrics for one in group))
+    values = [
+        fmean(fmean(one["dev"][seed]["value"] for one in group) for group in metrics) for seed in sorted(together)
+    ]
+    if not values:
+        return None
+    s = summarise(values)
+    runs = [one["runs"][seed] for seed in sorted(together) for group in metrics for one in group]
+    examples = sum(next(iter(one["dev"].values()))["examples"] for group in metrics for one in group)
+    return Cell(s.mean, s.std, s.n, s.low, s.high, examples, runs, "")
+
+
 def _comparisons(config: dict[str, Any], inputs: dict[str, Path]) -> list[Comparison]:
     metrics = {column["task"]: column["metric"] for column in config["columns"]}
     tested = []
@@ -87,8 +120,12 @@ def _comparisons(config: dict[str, Any], inputs: dict[str, Path]) -> list[Compar
 def _predictions(cell: Path) -> tuple[np.ndarray, np.ndarray]:
     """Predictions (seeds, n) of a cell's runs on dev, seeds in order, and the labels (n,)."""
     runs = sorted(_runs(cell).items(), key=lambda item: int(item[0].split()[1]))
-    store = cell.parents[1]
-    read = [read_predictions(store / "runs" / key) for _, key in runs]
+    store, dataset = cell.parents[1], _metrics(cell).get("dataset")
+    if dataset is None:
+        read = [read_predictions(store / "runs" / key) for _, key in runs]
+    else:  # what runs of another task say of this one's data; a baseline says it itself
+        places = [next(f for area in ("outputs", "runs") if (f := store / area / key).is_dir()) for _, key in runs]
+        read = [read_predictions(place, "dev", store / "data" / dataset) for place in places]
     return np.stack([predictions for _, predictions in read]), read[0][0]
 
 
@@ -96,7 +133,7 @@ def _footer(config: dict[str, Any]) -> list[str]:
     seeds: dict[str, list[str]] = {}
     for row in config["rows"]:
         seeds.setdefault(", ".join(map(str, row["seeds"])), []).append(row["label"])
-    sources = dict.fromkeys(column["source"] for column in config["columns"])
+    sources = dict.fromkeys(column["source"] for column in config["columns"] if not column["no_data"])
     trials = max(row["trials"] for row in config["rows"])
     on_dev = [row["label"] for row in config["rows"] if row["selected_on_dev"]]
     return [
@@ -106,8 +143,46 @@ def _footer(config: dict[str, Any]) -> list[str]:
         "Split: dev, only reported on; every choice was made without it"
         if not on_dev
         else f"Split: dev. The checkpoint was chosen on dev itself, as the publication did: {_and(on_dev)}",
+        *_samples(config["columns"]),
+        *_marks(config["columns"]),
         *([f"Chosen on select, from {trials} trials for every row that has anything to choose"] if trials > 1 else []),
     ]
+
+
+def _samples(columns: list[dict[str, Any]]) -> list[str]:
+    """What the footer says of columns whose data are a part of what was published."""
+    said = [c["title"] for c in columns if c["sample"].get("given") and not c["no_data"]]
+    limits: dict[tuple[str, int], list[str]] = {}
+    for column in columns:
+        for split, most in column["sample"].get("at_most", {}).items():
+            if not column["no_data"]:
+                limits.setdefault((split, most), []).append(column["title"])
+    return [
+        *([f"The source holds a part of the published rows: {', '.join(said)}"] if said else []),
+        *(f"At most {most:,} examples of {split}: {', '.join(titles)}" for (split, most), titles in limits.items()),
+    ]
+
+
+def _cut(columns: list[dict[str, Any]], inputs: dict[str, Path]) -> list[str]:
+    """How many texts were longer than a model was let read."""
+    titles = {column["task"]: column["title"].removesuffix(" †") for column in columns}
+    said: dict[str, list[str]] = {}
+    for role, folder in inputs.items():
+        kind, _, name = role.partition(" ")
+        task, _, length = name.rpartition(" ")
+        if kind == "tokens" and task in titles:
+            counted = json.loads((folder / "counts.json").read_text(encoding="utf-8"))
+            if counted["cut"]:
+                said.setdefault(length, []).append(f"{counted['cut']} of {counted['texts']} of {titles[task]}")
+    return [f"Texts cut at {length} tokens: {', '.join(some)}" for length, some in said.items()]
+
+
+def _marks(columns: list[dict[str, Any]]) -> list[str]:
+    said: dict[str, list[str]] = {}
+    for column in columns:
+        if column["mark"]:
+            said.setdefault(column["mark"], []).append(column["title"].removesuffix(" †"))
+    return [f"† {', '.join(titles)}: {what}" for what, titles in said.items()]
 
 
 def _and(labels: list[str]) -> str:

@@ -61,6 +61,8 @@ def _metrics(area: Path, manifests: dict[str, Any]) -> dict[str, Any]:
         if entry["kind"] == "table":
             table = store.read_manifest(_find(area, key))["key_parts"]["config"]["name"]
             for cell, cell_key in entry["inputs"].items():
+                if cell.startswith("tokens "):
+                    continue
                 experiment, _, task = cell.rpartition(":")
                 scores = json.loads((area / "results" / cell_key / "metrics.json").read_text(encoding="utf-8"))["dev"]
                 values = {seed: round(score["value"], 6) for seed, score in scores.items()}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from redistill.tables.statistics import Difference
 
 NO_RUN = "no run"
+NO_DATA = "no data"
 METRIC_NAMES = {"pearson_spearman": "mean of Pearson and Spearman"}
 NOT_SAID = "-"
 STAR_P = 0.05
@@ -66,7 +67,8 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Table:
-    """What every writer here takes. columns: (key, heading, metric name); footer: study, data, seeds, split.
+    """What every writer here takes. columns: (key, heading, metric name); footer: study, data, seeds, split; no_data:
+    columns for which the user's folder has no data.
 
     Raises ValueError for a name used twice, a cell or comparison of a row or column that the table lacks, and
     a table without a footer.
@@ -78,6 +80,7 @@ class Table:
     rows: Sequence[Row]
     comparisons: Sequence[Comparison]
     footer: Sequence[str]
+    no_data: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         columns = [key for key, _, _ in self.columns]
@@ -136,6 +139,7 @@ def to_json(table: Table) -> str:
         ],
         "comparisons": [_comparison_content(comparison) for comparison in table.comparisons],
         "footer": list(table.footer),
+        "no_data": list(table.no_data),
     }
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -163,6 +167,18 @@ def to_latex(table: Table) -> str:
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 
 
+def markdown_table(title: str, headings: list[str], rows: list[list[str]], footer: Sequence[str]) -> str:
+    """A table of texts, whose first column is words."""
+    return f"### {_markdown(title)}\n\n{_markdown_grid(headings, rows, 1)}\n\n*{_markdown('; '.join(footer))}*\n"
+
+
+def latex_table(name: str, title: str, headings: list[str], rows: list[list[str]], footer: Sequence[str]) -> str:
+    """What `markdown_table` holds, for LaTeX with booktabs."""
+    lines = [r"\begin{table}[t]", r"\centering", rf"\caption{{{_latex(title)}}}", rf"\label{{tab:{name}}}"]
+    lines += _latex_grid(headings, rows, 1)
+    return "\n".join([*lines, rf"{{\footnotesize {_latex('; '.join(footer))}\par}}", r"\end{table}"]) + "\n"
+
+
 # A grid is what Markdown and LaTeX share: headings, rows of plain text, and how many first columns are words.
 Grid = tuple[list[str], list[list[str]], int]
 
@@ -177,7 +193,7 @@ def _cells_grid(table: Table) -> Grid:
     rows = [
         [row.label]
         + [_flat(row.notes.get(note, "")) or NOT_SAID for note in notes]
-        + [_cell_text(row.cells.get(key)) for key, _, _ in table.columns]
+        + [_cell_text(row.cells.get(key), NO_DATA if key in table.no_data else NO_RUN) for key, _, _ in table.columns]
         for row in table.rows
     ]
     return headings, rows, 1 + len(notes)
@@ -222,9 +238,9 @@ def _star_line() -> str:
     )
 
 
-def _cell_text(cell: Cell | None) -> str:
+def _cell_text(cell: Cell | None, nothing: str) -> str:
     if cell is None:
-        return NO_RUN
+        return nothing
     spread = "" if cell.std is None else f" ± {_points(cell.std)}"
     return f"{_points(cell.mean)}{spread} ({cell.n})"
 

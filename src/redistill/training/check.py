@@ -17,6 +17,7 @@ from redistill.config.check import Checked, Recipe
 from redistill.config.parse import Document, KeyPath
 from redistill.errors import ConfigError, Problem, RedistillError
 from redistill.models import load
+from redistill.models.recompute import layers_of
 from redistill.models.taps import find
 from redistill.plan import Plan
 from redistill.provenance.keys import canonical
@@ -115,12 +116,26 @@ class _ModelChecker:
             return self.built[key]
         assert said.start is not None
         layers = said.start.layers
+        if said.start.head:
+            self._head(said.start, config["task"], task)
         if said.start.source is not None:
             return self.pretrained(said.start.source, layers, config["task"])
         other = said.start.experiment or "", said.start.task or task
         shape = self.run(*other).config.to_dict()  # type: ignore[union-attr,operator]
         shape = {key: value for key, value in shape.items() if key not in OF_LABELS}
         return self._transformer(shape, layers, config["task"])
+
+    def _head(self, start: schema.Start, own: Config, task: str) -> None:
+        """Whether a head that is taken says what the task asks; of a source only if its shape names the labels."""
+        from redistill.models import text
+
+        if start.source is None:
+            theirs = self.configs[start.experiment or "", start.task or task]["task"]
+            text.order_of_labels(theirs["labels"] or ["score"], own)
+            return
+        shape = self.checked.sources[start.source].config
+        if "model_type" in shape and {"id2label", "num_labels"} & shape.keys():
+            text.order_of_labels(text.labels_of(text.config_of(shape)), own)
 
     def run(self, recipe: str, task: str) -> nn.Module:
         """The model that another run ends with."""
@@ -156,7 +171,7 @@ class _ModelChecker:
         return self.built[key]
 
     def _length(self, document: Document, experiment: schema.Experiment, student: nn.Module) -> None:
-        limit = getattr(getattr(student, "config", None), "max_position_embeddings", None)
+        limit = load.longest(student)
         assert experiment.student is not None
         if limit is not None and experiment.student.max_length > limit:
             self._say(document, ("student", "max_length"), f"the model takes at most {limit} tokens")
@@ -181,6 +196,11 @@ class _ModelChecker:
         for i, group in enumerate(said["optimiser"]["groups"]):
             for j, path in enumerate(group["modules"]):
                 self._path(document, (*here, "optimiser", "groups", i, "modules", j), learner, full(path), path)
+        if said["recompute"]:
+            try:
+                layers_of(student)
+            except RedistillError as error:
+                self._say(document, (*here, "recompute"), error)
         for name, term in said["loss"].items():
             self._taps(document, (*here, "loss", name, "taps"), term, student, teachers)
         if len(self.problems) == before:
@@ -297,8 +317,9 @@ def _batch(task: Config) -> dict[str, Tensor]:
     """A batch without values."""
     if task["input"] == "image":
         return {"image": torch.zeros(EXAMPLES, *task["image_shape"], device=META)}
-    # without a mask: transformers looks into one, and there is nothing in it
-    return {"input_ids": torch.zeros(EXAMPLES, TOKENS, dtype=torch.long, device=META)}
+    # with a mask: without one transformers looks for padding among the ids, and there is nothing in them
+    ids = torch.zeros(EXAMPLES, TOKENS, dtype=torch.long, device=META)
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
 def _offered(term: Config, task: Config, seen: dict[str, dict[str, Tensor]], teacher: str) -> Config:

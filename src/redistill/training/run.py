@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from redistill.environment import derived_seed
 from redistill.errors import RedistillError
 from redistill.interruption import deferred
 from redistill.models import load, predict
+from redistill.models.recompute import recomputed
 from redistill.models.used_rows import UsedRows, use_rows, use_whole_table
 from redistill.provenance.store import pretty
 from redistill.training.hooks import Best, Checkpoints, Log
@@ -62,7 +64,7 @@ def run(
     with deferred():
         for index, said in enumerate(config["stages"]):
             data = examples.load(config["task"], inputs, said["data"])
-            length = _steps(said, len(data))
+            length = _steps(said, _per_epoch(said, data))
             steps += length
             if index < checkpoints.stage:
                 continue
@@ -70,10 +72,11 @@ def run(
                 learner = _learner(config, inputs, teachers, data, index, learner)
             stage = _stage(index, length, config, inputs, data, learner, teachers, accelerator)
             checkpoints.restore(stage)
-            train(stage, hooks)
+            with recomputed(learner.student) if said["recompute"] else nullcontext():
+                train(stage, hooks)
             if stage.rows is not None:
                 use_whole_table(learner.student, stage.rows)
-    assert learner is not None
+    learner = learner or _as_it_is(config, inputs)
     log.close()
     if accelerator.is_main_process:
         shutil.copyfile(log.file, work / "log.jsonl")
@@ -100,8 +103,11 @@ def _accelerator(runtime: Config) -> Accelerator:
     return accelerator
 
 
-def _steps(said: Config, examples_in_stage: int) -> int:
-    per_epoch = math.ceil(examples_in_stage / said["batch_size"])
+def _per_epoch(said: Config, data: examples.Examples) -> int:
+    return math.ceil(min(len(data), said["at_most"] or len(data)) / said["batch_size"])
+
+
+def _steps(said: Config, per_epoch: int) -> int:
     steps: int = said["steps"] or said["epochs"] * per_epoch
     return steps
 
@@ -134,8 +140,15 @@ def _learner(
     return learner
 
 
+def _as_it_is(config: Config, inputs: dict[str, Path]) -> Learner:
+    """What a run without stages ends with: the model that it starts from."""
+    seed = derived_seed(config["seed"], "initialisation")
+    student = load.build(config["student"], config["task"], config["runtime"], inputs["start"], seed)
+    return Learner(student, {}, {})
+
+
 def _refuse_long(student: nn.Module, length: int) -> None:
-    limit = getattr(getattr(student, "config", None), "max_position_embeddings", None)
+    limit = load.longest(student)
     if limit is not None and length > limit:
         raise RedistillError(f"a text has {length} tokens, and the model takes {limit}: lower student.max_length")
 
@@ -170,8 +183,8 @@ def _stage(
     noise = derived_seed(seed, f"dropout {index}" + (f" rank {rank}" if rank else ""))
     torch.manual_seed(noise)
     return Stage(
-        index=index, said=said, steps=steps, per_epoch=math.ceil(len(data) / said["batch_size"]), data=data,
-        batches=Batches(data.lengths, said["batch_size"], derived_seed(seed, f"order {index}")),
+        index=index, said=said, steps=steps, per_epoch=_per_epoch(said, data), data=data,
+        batches=Batches(data.lengths, said["batch_size"], derived_seed(seed, f"order {index}"), said["at_most"]),
         noise=noise, loss=loss, learner=learner, rows=rows, prepared=prepared, teachers=teachers, optimiser=adjusted,
         accelerator=accelerator,
     )  # fmt: skip
@@ -201,5 +214,6 @@ def _predict(model: nn.Module, config: Config, inputs: dict[str, Path], work: Pa
     """Predictions on `dev`, which is reported, and on `select`, which serves choices, where the task has it."""
     splits = [split for split in ("dev", "select") if (inputs["dataset"] / f"{split}.parquet").is_file()]
     data = examples.load(config["task"], inputs, splits)
+    _refuse_long(model, int(data.lengths.max()))
     logits = predict.logits_over(model, data, config["evaluation"]["batch_size"], config["runtime"]["device"])
     predict.write_predictions(work / "predictions.parquet", data, logits)

@@ -8,16 +8,20 @@ POOL = 32  # batches that are sorted by length together; on MRPC, a fortieth of 
 
 
 class Batches:
-    """Batches of indices, epoch after epoch, each example once an epoch; examples of like length come together."""
+    """Batches of indices, epoch after epoch, each example once an epoch; examples of like length come together.
 
-    def __init__(self, lengths: np.ndarray, size: int, seed: int):
+    With `at_most`, so many examples and no others, the same for every seed.
+    """
+
+    def __init__(self, lengths: np.ndarray, size: int, seed: int, at_most: int | None = None):
         self.lengths, self.size = lengths, size
+        self.examples = chosen(len(lengths), at_most)
         self.generator = np.random.Generator(np.random.PCG64(seed))
         self._begin_epoch()
 
     def _begin_epoch(self) -> None:
         self.drawn_from = self.generator.bit_generator.state
-        self.epoch = epoch_batches(self.lengths, self.size, self.generator)
+        self.epoch = epoch_batches(self.lengths, self.size, self.generator, self.examples)
         self.taken = 0
 
     def __next__(self) -> np.ndarray:
@@ -36,11 +40,20 @@ class Batches:
         self.taken = state["taken"]
 
 
-def epoch_batches(lengths: np.ndarray, size: int, generator: np.random.Generator) -> list[np.ndarray]:
-    """One epoch: a permutation, cut into stretches of 32 batches; each stretch is sorted by length and cut into
-    batches, and the batches are shuffled. One batch may be smaller.
+def chosen(examples: int, at_most: int | None) -> np.ndarray:
+    """Indices (n,) of the examples that are trained on, in order: all, or `at_most` of them by one fixed draw."""
+    if at_most is None or at_most >= examples:
+        return np.arange(examples)
+    return np.sort(np.random.Generator(np.random.PCG64(0)).permutation(examples)[:at_most])
+
+
+def epoch_batches(
+    lengths: np.ndarray, size: int, generator: np.random.Generator, examples: np.ndarray | None = None
+) -> list[np.ndarray]:
+    """One epoch of all examples, or of these: a permutation, cut into stretches of 32 batches; each stretch is sorted
+    by length and cut into batches, and the batches are shuffled. One batch may be smaller.
     """
-    order = generator.permutation(len(lengths))
+    order = generator.permutation(len(lengths) if examples is None else examples)
     batches = []
     for begin in range(0, len(order), size * POOL):
         stretch = order[begin : begin + size * POOL]

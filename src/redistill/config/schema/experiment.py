@@ -26,7 +26,7 @@ class Experiment(Strict):
     teachers: dict[Word, Teacher] = Field(default={}, description="Several teachers by name, in the place of `teacher`")
     student: Student | None = Field(None, description="The model that is trained")
     modules: dict[Word, Auxiliary] = Field(default={}, description="Auxiliary modules by name, shared by all stages")
-    stages: list[Stage] = Field(default=[], description="Stages of training, in order")
+    stages: list[Stage] = Field(default=[], description="Stages of training, in order; none with `start.head` alone")
     evaluation: Evaluation = Field(default=Evaluation(), description="How the result is evaluated")
     per_task: dict[Name, dict[str, Any]] = Field(
         default={}, description="For a task, values by their path, such as `stages.0.epochs: 5`, laid over the recipe"

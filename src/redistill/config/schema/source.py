@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from redistill.config.schema.values import Digest, Strict
+from redistill.config.schema.values import Digest, Strict, Word
 
 
 def _inside(path: str) -> str:
@@ -19,6 +19,7 @@ Variable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
 Inside = Annotated[str, AfterValidator(_inside)]
 Package = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
 Version = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*$")]
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
 
 class PyPI(Strict):
@@ -45,7 +46,9 @@ class Hub(Strict):
 
     type: Literal["hub"]
     repository: str = Field(description="Owner and name, such as `google-bert/bert-base-uncased`")
-    revision: Revision = Field(description="Commit, 40 hex digits: a branch may move")
+    revision: Revision | Literal["unpinned"] = Field(
+        description="Commit, 40 hex digits: a branch may move. `unpinned` until `redistill pin` asks the hub"
+    )
     form: Literal["model", "dataset"] = Field("model", description="Kind of repository")
     files: list[Inside] = Field(min_length=1, description="The files to fetch, by their path in the repository")
 
@@ -56,6 +59,17 @@ class Folder(Strict):
     type: Literal["folder"]
     variable: Variable = Field(description="Environment variable that names the folder, such as `GLUE_HUB_DIR`")
     path: Inside = Field("", description="Folder inside it that the paths of `files` start from")
+
+
+class Layout(Strict):
+    """The same data in a folder that the user has, laid out as its authors do."""
+
+    folder: Word = Field(description="Name by which a study's `folders` says where the folder is")
+    splits: dict[str, list[Inside | list[Inside]]] = Field(
+        min_length=1,
+        description="For each of the source's splits, its file, or files that are read together; of several ways, the "
+        "first that is there is taken",
+    )
 
 
 class Source(Strict):
@@ -74,6 +88,12 @@ class Source(Strict):
         description="What a model's config.json says of its shape. Models are checked by it before they are fetched; "
         "when they are fetched, it is compared",
     )
+    layout: Layout | None = Field(None, description="The same data in a folder, for studies that name it in `folders`")
+    format: Literal["safetensors", "torch-pickle"] = Field(
+        "safetensors",
+        description="Form of a model's weights. Of a `torch-pickle`, a file pytorch_model.bin, the weights alone are "
+        "read, once, and kept as model.safetensors",
+    )
     licence: str = Field(description="Licence, as its authors state it")
     citation: str = Field(description="What to cite")
     note: str = Field("", description="What a reader of a table should know about it")
@@ -91,3 +111,51 @@ class Source(Strict):
         if isinstance(self.origin, Hub) and (strange := sorted(set(self.files) - set(self.origin.files))):
             raise ValueError(f"`{strange[0]}` has a digest but is not among the origin's files")
         return self
+
+    @model_validator(mode="after")
+    def _weights_are_no_code(self) -> "Source":
+        if self.kind == "model":
+            named = {*self.files, *(self.origin.files if isinstance(self.origin, Hub) else ())}
+            self._no_code(named)
+            self._known_weights(named)
+        elif self.format != "safetensors":
+            raise ValueError("only a model has a `format`: leave it out")
+        return self
+
+    def _no_code(self, named: set[str]) -> None:
+        """A model that transformers builds only with code from its own repository is refused."""
+        code = sorted(name for name in named if name.endswith(".py"))
+        if code or "auto_map" in self.config:
+            raise ValueError(
+                f"`{code[0] if code else 'auto_map'}` is code that the model brings along, and such code is never run: "
+                "take a model that transformers builds by itself"
+            )
+
+    def _known_weights(self, named: set[str]) -> None:
+        """Weights are safetensors, or a pickle that was asked for; other pickles are refused."""
+        safe = any(name.endswith(".safetensors") for name in named)
+        pickles = sorted(name for name in named if name.endswith(PICKLES))
+        if self.format == "torch-pickle" and (safe or "pytorch_model.bin" not in named):
+            raise ValueError(
+                "`format: torch-pickle` is for weights in one file pytorch_model.bin, and only where there are none as "
+                f"safetensors: {'leave it out, and the pickle' if safe else 'name that file'}"
+            )
+        if self.format == "safetensors" and pickles and not safe:
+            raise ValueError(
+                f"`{pickles[0]}` is a pickle, which can run code when it is opened, and no file is safetensors: take a "
+                "commit that has model.safetensors, or have the weights taken out of pytorch_model.bin once, with "
+                "`format: torch-pickle`"
+            )
+
+    def fetched(self) -> dict[str, Any]:
+        """What a job that fetches it is told: not what is for people alone, nor of another way to it."""
+        usual = {"format"} if self.format == "safetensors" else set()  # taken as they are
+        return self.model_dump(exclude={"licence", "citation", "note", "layout", *usual})
+
+    def is_fetched_by(self, told: dict[str, Any]) -> bool:
+        """Whether a job that was told this fetched it, or took its files from a folder of the user's."""
+        if told["origin"]["type"] != "given":
+            return told == self.fetched()
+        ways = [way for ways in self.layout.splits.values() for way in ways] if self.layout else []
+        mine = {file for way in ways for file in ([way] if isinstance(way, str) else way)}
+        return set(told["files"]) <= mine

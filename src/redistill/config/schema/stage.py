@@ -106,9 +106,17 @@ class Stage(Strict):
 
     data: list[Split] = Field(min_length=1, description="Splits that are trained on, together")
     epochs: PositiveInt | None = Field(None, description="Passes over the data; either this or `steps`")
+    at_most: PositiveInt | None = Field(
+        None, description="Examples that are trained on, the same for all seeds; all of the data if not given"
+    )
     steps: PositiveInt | None = Field(None, description="Optimiser steps; either this or `epochs`")
     batch_size: PositiveInt = Field(description="Examples of one optimiser step, over all passes and processes")
     accumulate: PositiveInt = Field(1, description="Passes that a batch is cut into, when memory is short")
+    recompute: bool = Field(
+        False,
+        description="Compute activations again in the backward pass instead of keeping them: less memory, more time, "
+        "same numbers. For transformers",
+    )
     rebuild: Rebuild | None = Field(None, description="Go on with another student from this stage on")
     frozen: list[str] = Field(default=[], description="Modules that are not trained")
     trained: list[str] | None = Field(

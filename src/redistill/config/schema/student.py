@@ -23,6 +23,11 @@ class Start(Strict):
     layers: list[NonNegativeInt] | None = Field(
         None, min_length=1, description="Layers of a transformer that are taken, counted from 0; all if not given"
     )
+    head: bool = Field(
+        False,
+        description="Take a pretrained classifier's head as well, its labels being the task's. An experiment may then "
+        "have no stages: a published model as it is",
+    )
     random: bool = Field(False, description="Take the shape alone: the weights are drawn anew")
     fresh: list[str] = Field(
         default=[], description="Modules of a registered architecture that are drawn anew rather than taken over"

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from redistill.config.schema.runtime import Checkpoints, Runtime
 from redistill.config.schema.values import Digest, Name, Seed, Strict, Word
@@ -40,6 +40,16 @@ class Comparison(Strict):
     tasks: list[Name] | None = Field(None, description="Only these columns; all that both have if not given")
 
 
+class Mean(Strict):
+    """A column that is the mean of others, seed by seed, such as GLUE's score."""
+
+    title: str = Field(description="Heading of the column")
+    tasks: list[Name | list[Name]] = Field(
+        min_length=1,
+        description="Columns that count once each; those in a list of their own count as one",
+    )
+
+
 class Table(Strict):
     """A table: experiments by tasks."""
 
@@ -48,6 +58,10 @@ class Table(Strict):
     seeds: list[Seed] = Field(min_length=1, description="Seeds of every row that names none")
     rows: list[Row] = Field(min_length=1, description="Rows, in order")
     choose: Choose | None = Field(None, description="Decide each row's grid instead of showing every point of it")
+    means: dict[Word, Mean] = Field(default={}, description="Columns that are means of other columns, by name")
+    marks: dict[Name, str] = Field(
+        default={}, description="Columns that a reader must know something of: marked, and said below the table"
+    )
     comparisons: list[Comparison] = Field(default=[], description="Differences that are tested, corrected together")
 
 
@@ -61,6 +75,33 @@ class Plugin(Strict):
     sha256: Digest = Field(description="Digest of the file; another file is refused")
 
 
+class Place(Strict):
+    """Where a folder of the user's is. Its place is in no key; the digests of the files that are taken are."""
+
+    path: str | None = Field(None, description="Its path, from the project's folder")
+    variable: str | None = Field(
+        None, pattern=r"^[A-Z][A-Z0-9_]*$", description="Environment variable that names it, such as `GLUE_DIR`"
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "Place":
+        if (self.path is None) == (self.variable is None):
+            raise ValueError("give either `path` or `variable`")
+        return self
+
+
+class Submission(Strict):
+    """Predictions of one row on GLUE's test sets, as its server takes them."""
+
+    experiment: Name = Field(description="The recipe")
+    seed: Seed = Field(0, description="Seed of the runs")
+    tasks: list[Name] = Field(min_length=1, description="Tasks with a `test` split: together, a whole submission")
+    label: str | None = Field(None, description="The row's name in the table of test scores; the recipe's if not given")
+    published: list[Word] = Field(
+        default=[], description="Rows of configs/references/glue-test.yaml that stand beside it, marked as published"
+    )
+
+
 class Study(Strict):
     """Tables, from experiments, tasks and seeds."""
 
@@ -68,4 +109,8 @@ class Study(Strict):
     runtime: Runtime = Field(default=Runtime(), description="Constants of the study")
     checkpoints: Checkpoints = Field(default=Checkpoints(), description="How often a run in progress is saved")
     plugins: dict[Word, Plugin] = Field(default={}, description="Components in files of the user's, by name")
+    folders: dict[Word, Place] = Field(
+        default={}, description="Folders of the user's that sources are read from instead of being fetched, by name"
+    )
     tables: dict[Name, Table] = Field(min_length=1, description="Tables by name")
+    submissions: dict[Word, Submission] = Field(default={}, description="Predictions on hidden test sets, by name")

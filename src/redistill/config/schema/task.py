@@ -4,7 +4,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, NonNegativeInt, PositiveInt, Tag, model_validator
 
-from redistill.config.schema.values import Component, Name, Seed, Split, Strict
+from redistill.config.schema.values import Component, Name, OfficialSplit, Seed, Split, Strict
+
+SubmittedFile = Literal[
+    "CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI-m", "MNLI-mm", "QNLI", "RTE", "WNLI", "AX"
+]  # fmt: skip
 
 
 class Pool(Strict):
@@ -34,8 +38,9 @@ class Splits(Strict):
 class OfficialSplits(Strict):
     """The splits that the source's authors made, in the order of its files."""
 
-    official: dict[Split, str] = Field(
-        description="The source's split behind each of ours, such as `train: train` and `dev: validation`"
+    official: dict[OfficialSplit, str] = Field(
+        description="The source's split behind each of ours, such as `train: train` and `dev: validation`; `test` is "
+        "predicted for a submission alone, and its labels, if there are any, are not read"
     )
     select: NonNegativeInt = Field(
         0,
@@ -45,16 +50,21 @@ class OfficialSplits(Strict):
         description="Rows of the source's splits as published; other counts are refused"
     )
     sample: bool = Field(False, description="The source is known to hold a part of those rows")
+    at_most: dict[Split, PositiveInt] = Field(
+        default={}, description="Examples that are kept of a split, drawn by `split_seed`; all if not given"
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> "OfficialSplits":
         taken = list(self.official.values())
-        if "dev" not in self.official:
+        if not {"dev", "test"} & set(self.official):
             raise ValueError("`official` must say which split `dev` is")
+        if unknown := sorted(set(self.at_most) - set(self.official)):
+            raise ValueError(f"`at_most` limits `{unknown[0]}`, which `official` does not name")
         if repeated := sorted({name for name in taken if taken.count(name) > 1}):
             raise ValueError(f"`{repeated[0]}` stands for two splits of the task: they would overlap")
-        if unknown := sorted(set(taken) - set(self.rows)):
-            raise ValueError(f"`rows` must give the published row count of `{unknown[0]}`")
+        if missing := sorted(set(taken) - set(self.rows)):
+            raise ValueError(f"`rows` must give the published row count of `{missing[0]}`")
         if self.select and "select" in self.official:
             raise ValueError("`select` is cut from `train` or is a split of the source, not both")
         if self.select and self.select >= self.rows.get(self.official.get("train", ""), 0):
@@ -70,7 +80,20 @@ class OfficialSplits(Strict):
         if split == "select" and self.select:
             return self.select
         cut = self.select if split == "train" else 0
-        return next((self.rows[theirs] - cut for ours, theirs in self.official.items() if ours == split), 0)
+        whole = next((self.rows[theirs] - cut for ours, theirs in self.official.items() if ours == split), 0)
+        return min([whole, *(most for limited, most in self.at_most.items() if limited == split)])
+
+    def only(self, *splits: str) -> "OfficialSplits":
+        """These splits alone, and what they need."""
+        official = {ours: theirs for ours, theirs in self.official.items() if ours in splits}
+        return self.model_copy(
+            update={
+                "official": official,
+                "rows": {name: rows for name, rows in self.rows.items() if name in official.values()},
+                "select": self.select if "train" in splits else 0,
+                "at_most": {split: most for split, most in self.at_most.items() if split in splits},
+            }
+        )
 
 
 def _kind_of_splits(value: Any) -> str:
@@ -108,3 +131,7 @@ class Task(Strict):
     )
     split_seed: Seed = Field(0, description="Seed of the split")
     pool: Pool | None = Field(None, description="Other tasks whose inputs make this one")
+    model_of: Name | None = Field(
+        None, description="Task whose runs are evaluated on this one's data; nothing is trained on it"
+    )
+    submitted_as: SubmittedFile | None = Field(None, description="Its file in a submission to GLUE, without .tsv")

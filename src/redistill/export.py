@@ -1,0 +1,223 @@
+"""Export: a finished run as a folder for the Hugging Face hub, verified before it is put in place.
+
+Imports no torch until it verifies.
+"""
+
+import json
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from redistill import __version__
+from redistill.errors import RedistillError
+from redistill.lineage import Finished, finished
+from redistill.models import TOKENIZER_FILES
+from redistill.plan import read_specification
+from redistill.provenance import store
+
+if TYPE_CHECKING:
+    from numpy import ndarray
+
+PROVENANCE = "provenance.json"
+FILES = ("README.md", PROVENANCE, "config.json", "model.safetensors", "resolved.json", *TOKENIZER_FILES)
+VERIFIED = 64  # examples; enough to see other weights, labels or tokens, and seconds for the largest models
+# Of one more than the logit: kernels and padding differ, in float32; GPUs round what goes into a convolution.
+NEAR = {"cpu": 1e-3, "cuda": 2e-2}
+
+Examples = tuple[list[str], "ndarray"]  # ids, and the logits on file (n, C)
+
+
+def export(
+    root: Path, key: str, to: Path | None = None, licence: str | None = None, language: str | None = None,
+    force: bool = False, title: str = "",
+) -> tuple[Path, bool]:  # fmt: skip
+    """Write a run's export, verify it, and put it in place; returns its folder, and whether anything was written.
+
+    Args:
+        to: the folder; `exports/KEY` of the project if not given.
+        licence: of the model; else what its sources say.
+        force: replace an export that differs.
+        title: what the run is called where no record says so.
+
+    Raises:
+        RedistillError: there is no such run, the folder is another's, or the export does not give what is on file.
+        IntegrityError: the run, or data that it is verified with, is not what its manifest says.
+    """
+    run = finished(root, key, title)
+    target = Path(os.path.abspath(to if to is not None else root / "exports" / key))
+    _refuse(root, target)
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        beside.mkdir(parents=True)
+        _copy(run, beside)
+        verified = _verify_text(run, beside) if run.is_text else _verify_image(run, beside)
+        _describe(run, beside, verified, licence, language)
+        return target, _put(beside, target, force)
+    except OSError as error:
+        raise RedistillError(f"{error.filename or target}: cannot be written: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _refuse(root: Path, target: Path) -> None:
+    """Refuse a place that holds anything but an export, before any work is done."""
+    if target.is_relative_to(root / "store"):
+        raise RedistillError(f"{target} is in the store, which has runs only: name another folder with --to")
+    if not os.path.lexists(target):
+        return
+    if target.is_symlink() or not target.is_dir():
+        raise RedistillError(f"{target} is no folder: name another with --to")
+    for file in sorted(target.iterdir()):
+        if file.name not in FILES or file.is_symlink() or not file.is_file():
+            raise RedistillError(f"{file} is no file of an export, so nothing was written: name another folder by --to")
+
+
+def _copy(run: Finished, folder: Path) -> None:
+    """What transformers, or redistill, opens. The tokenizer is told to cut texts where the run's were cut."""
+    for name in ("model.safetensors", "resolved.json", *(("config.json", *TOKENIZER_FILES) if run.is_text else ())):
+        if (run.folder / name).is_file():
+            shutil.copyfile(run.folder / name, folder / name)
+    if run.is_text:
+        from redistill.card import max_length
+
+        file = folder / "tokenizer_config.json"
+        said = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        file.write_text(store.pretty({**said, "model_max_length": max_length(run)}), encoding="utf-8")
+
+
+def _describe(run: Finished, folder: Path, verified: int, licence: str | None, language: str | None) -> None:
+    """Write the card, and the same for machines."""
+    from redistill import card
+
+    found = card.scores(run)
+    card.model_card(run, found, verified, licence, language).save(folder / "README.md")
+    said = {
+        "redistill": __version__, "run": run.title, "key": run.key, "key_parts": run.parts,
+        "files": run.manifest["files"], "code": card.code_digest(run), "made": card.made(run),
+        "sources": [asdict(origin) for origin in run.origins],
+        "upstream": {key: {"kind": p["kind"], "inputs": p["inputs"]} for key, p in run.upstream.items()},
+        "results": {"split": "dev", "metrics": found}, "verified": verified,
+    }  # fmt: skip
+    (folder / PROVENANCE).write_text(store.pretty(said), encoding="utf-8")
+
+
+def _put(made: Path, target: Path, force: bool) -> bool:
+    """Rename what was made into place; False if the same is there already."""
+    there = _digests(target)
+    if not there:
+        made.rename(target)  # onto nothing, or onto an empty folder
+        return True
+    new = _digests(made)
+    different = sorted(name for name in new.keys() | there.keys() if new.get(name) != there.get(name))
+    if not different:
+        return False
+    if not force:
+        raise RedistillError(
+            f"{target / different[0]} is not what would be exported now, and nothing was written: replace the export "
+            "with --force, or name another folder with --to"
+        )
+    old = made.with_name(f"{made.name}.old")
+    target.rename(old)
+    made.rename(target)
+    shutil.rmtree(old)
+    return True
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {file.name: store.sha256_file(file) for file in folder.iterdir()} if folder.is_dir() else {}
+
+
+# --- is it what is on file? -------------------------------------------------------------------------------------------
+
+
+def _on_file(run: Finished) -> Examples:
+    """Some examples of `dev`, spread over all of them, in the order of their ids."""
+    import numpy as np
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(run.folder / "predictions.parquet", columns=["id", "split", "logits"])
+    table = table.filter(pc.equal(table["split"], "dev")).sort_by("id")
+    chosen = np.unique(np.linspace(0, len(table) - 1, min(VERIFIED, len(table))).astype(int))
+    table = table.take(chosen)
+    return table["id"].to_pylist(), np.array(table["logits"].to_pylist(), dtype=np.float32)
+
+
+def _dataset(run: Finished) -> Path:
+    """The folder of the examples that the predictions are of."""
+    folder = run.root / "store" / "data" / run.parts["inputs"]["dataset"]
+    if not store.is_done(folder):
+        raise RedistillError(
+            f"{run.title}: its dataset is not there ({folder.relative_to(run.root)}), and an export is verified on it: "
+            "make it with `redistill prepare`, or bring it with `redistill pull`"
+        )
+    store.trust(run.root, folder)
+    return folder
+
+
+def _verify_text(run: Finished, folder: Path) -> int:
+    """Compare what transformers' pipeline says with the logits on file; returns of how many examples."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    ids, logits = _on_file(run)
+    rows = {row["id"]: row for row in pq.read_table(_dataset(run) / "dev.parquet").to_pylist()}
+    given = [{part: rows[i][part] for part in ("text", "text_pair") if rows[i].get(part) is not None} for i in ids]
+    labels = run.task["labels"] or ["score"]
+    try:
+        said = _pipeline(folder)(given, truncation=True, top_k=None, function_to_apply="none")
+        by_label = [{one["label"]: one["score"] for one in of_text} for of_text in said]
+        found = np.array([[scores[label] for label in labels] for scores in by_label])
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise RedistillError(
+            f"{run.title}: transformers' pipeline does not take it ({type(error).__name__}: {first}); nothing was "
+            "exported"
+        ) from None
+    _compare(run, ids, found, logits)
+    return len(ids)
+
+
+def _pipeline(folder: Path) -> Any:
+    from transformers import pipeline
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    return pipeline("text-classification", model=str(folder), device="cpu")
+
+
+def _verify_image(run: Finished, folder: Path) -> int:
+    """Compare what the exported weights say with the logits on file; returns of how many examples."""
+    with suppress(RedistillError):  # its architecture may be a plugin's, which the specification knows
+        read_specification(run.root, run.key)
+    import numpy as np
+    import torch
+
+    from redistill.data import examples
+    from redistill.models import load
+
+    ids, logits = _on_file(run)
+    model = load.load_run(folder, {**run.config["runtime"], "device": "cpu"})
+    data = examples.load(run.task, {"dataset": _dataset(run)}, ["dev"])
+    place = {i: index for index, i in enumerate(data.ids)}
+    with torch.inference_mode():
+        found = load.logits_of(model, data.batch(np.array([place[i] for i in ids])))
+    _compare(run, ids, found.float().numpy(), logits)
+    return len(ids)
+
+
+def _compare(run: Finished, ids: list[str], found: "ndarray", on_file: "ndarray") -> None:
+    if found.shape != on_file.shape:
+        raise RedistillError(f"{run.title}: logits are {found.shape}, on file {on_file.shape}; nothing was exported")
+    near = NEAR[run.config["runtime"]["device"]]
+    wrong = ~(abs(found - on_file) <= near * (1 + abs(on_file)))  # so that what is not a number is wrong
+    if wrong.any():
+        first = int(wrong.any(axis=1).argmax())
+        raise RedistillError(
+            f"{run.title}: for {ids[first]} of `dev` the export says {found[first].tolist()}, and on file is "
+            f"{on_file[first].tolist()}; nothing was exported. Was it trained with other versions of the packages?"
+        )
