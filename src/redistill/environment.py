@@ -51,9 +51,9 @@ def is_pinned(runtime: dict[str, Any]) -> bool:
 def give_back_large_blocks() -> None:
     """Ask the C library to give a step's large blocks back when they are freed, so that memory stays flat.
 
-    It keeps them otherwise, and where every step has other shapes, later blocks do not fit into the holes of earlier ones.
-    Smaller blocks are kept: what they would cost to fault in again was measured. Libraries other than glibc have no such
-    switch and are left as they are.
+    It keeps them otherwise, and where every step has other shapes, later blocks do not fit into the holes of earlier
+    ones. Smaller blocks are kept: faulting them in again costs time. Libraries other than glibc have no such switch and
+    are left as they are.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
