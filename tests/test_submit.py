@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import Project
+from glue_folder import write_official
 from typer.testing import CliRunner
 
 from redistill.cli import app
@@ -231,3 +232,15 @@ def test_a_source_that_nobody_has_pinned_is_not_fetched(project, tmp_path):
     (node,) = [n for n in plan.nodes.values() if n.title == "published-bert-large-rte"]
     with pytest.raises(RedistillError, match="`redistill pin` asks the hub"):
         fetch(node.config, {}, tmp_path)
+
+
+def test_a_test_set_that_the_folder_lacks_is_said_when_the_study_is_checked(project, tmp_path, monkeypatch):
+    write_official(tmp_path / "glue", {"train": 30, "dev": 12, "test": 8})
+    monkeypatch.setenv("GLUE_DIR", str(tmp_path / "glue"))
+    project.edit("studies/paper.yaml", "tables:", "folders: {glue: {variable: GLUE_DIR}}\ntables:")
+    assert project.problems("paper") == []
+    (tmp_path / "glue" / "QQP" / "test.tsv").unlink()
+    problems = {str(problem).partition(": ")[2] for problem in project.problems("paper")}
+    assert {problem.partition(": ")[2] for problem in problems} == {
+        "the folder that the study names has no QQP/test.tsv"
+    }

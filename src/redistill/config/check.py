@@ -211,17 +211,22 @@ class _Checker:
 
     def _look_for_data(self, name: str, task: schema.Task) -> None:
         """Note a task that the user's folder has no data for: its column says so, and nothing is planned for it."""
-        layout = self.checked.sources[task.source].layout if task.source in self.checked.sources else None
-        if (
-            layout is None
-            or task.source not in self.checked.given
-            or not isinstance(task.splits, schema.OfficialSplits)
-        ):
-            return
-        there = self.split_files[task.source]
-        needed = [theirs for ours, theirs in task.splits.official.items() if ours != "test"]
-        if missing := [split for split in needed if split not in there]:
-            self.checked.no_data[name] = f"no {folders.wanted(layout, missing[0])}"
+        missing = self._missing(task, [split for split in self._official(task) if split != "test"])
+        if missing is not None:
+            self.checked.no_data[name] = f"no {missing}"
+
+    def _missing(self, task: schema.Task, splits: list[str]) -> str | None:
+        """The first file that a folder of the user's lacks for these splits of a task, in words; None if it has all."""
+        source = self.checked.sources.get(str(task.source))
+        if source is None or source.layout is None or task.source not in self.checked.given:
+            return None
+        theirs = [self._official(task)[split] for split in splits if split in self._official(task)]
+        absent = [split for split in theirs if split not in self.split_files[str(task.source)]]
+        return folders.wanted(source.layout, absent[0]) if absent else None
+
+    @staticmethod
+    def _official(task: schema.Task) -> dict[str, str]:
+        return {**task.splits.official} if isinstance(task.splits, schema.OfficialSplits) else {}
 
     def _plugins(self, document: Document, study: schema.Study) -> None:
         found: list[registry.Plugin] = []
@@ -362,20 +367,13 @@ class _Checker:
                 self._say(document, here, f"is submitted as {task.submitted_as}, like `{files[task.submitted_as]}`")
             else:
                 files[task.submitted_as] = name
-            layout = self.checked.sources[task.source].layout if task.source in self.checked.sources else None
-            if (
-                layout is not None
-                and task.source in self.checked.given
-                and isinstance(task.splits, schema.OfficialSplits)
-            ):
-                theirs = task.splits.official.get("test", "")
-                if theirs not in self.split_files[str(task.source)]:
-                    self._say(document, here, f"the folder `{layout.folder}` has no {folders.wanted(layout, theirs)}")
+            if (missing := self._missing(task, ["test"])) is not None:
+                self._say(document, here, f"the folder that the study names has no {missing}")
             found = self._recipe(submission.experiment, self.checked.trained(name), document, (*path, "experiment"))
             if found is not None and found.baseline is not None:
                 self._say(document, (*path, "experiment"), "is a baseline, whose test predictions are not made")
-        if missing := [file for file in get_args(schema.SubmittedFile) if file not in files]:
-            said = f"none of them is submitted as {', '.join(missing)}: the server takes whole submissions alone"
+        if left_out := [file for file in get_args(schema.SubmittedFile) if file not in files]:
+            said = f"none of them is submitted as {', '.join(left_out)}: the server takes whole submissions alone"
             self._say(document, (*path, "tasks"), said)
 
     def _metric(self, document: Document, path: KeyPath, metric: str | None, task: schema.Task) -> None:
