@@ -226,7 +226,8 @@ class _Checker:
 
     @staticmethod
     def _official(task: schema.Task) -> dict[str, str]:
-        return {**task.splits.official} if isinstance(task.splits, schema.OfficialSplits) else {}
+        said = task.splits.official if isinstance(task.splits, schema.OfficialSplits) else {}
+        return {str(ours): theirs for ours, theirs in said.items()}
 
     def _plugins(self, document: Document, study: schema.Study) -> None:
         found: list[registry.Plugin] = []
