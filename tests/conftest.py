@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,9 @@ import redistill
 from redistill.config.check import check
 from redistill.errors import ConfigError, Problem
 from redistill.plan import Plan, make_plan
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells start what runs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests' children heed it
 
 REPOSITORY = Path(__file__).parents[1]
 SOURCES = Path(redistill.__file__).parents[1]

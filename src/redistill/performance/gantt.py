@@ -17,7 +17,7 @@ STEPS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 
 COLOURS = {
     "data": "#8c8c8c", "model": "#5d5d5d", "dataset": "#a6bddb", "tokens": "#6a93c1", "baseline": "#b39b6d",
     "teacher": "#c0392b", "outputs": "#e08a3c", "student": "#2f7fbf", "cell": "#58a55c", "table": "#2c6e49",
-    "study": "#7d4ea8",
+    "submission": "#9a6fb0", "scores": "#b08fc0", "study": "#7d4ea8",
 }  # fmt: skip
 
 
