@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redistill.config import compose, schema
-from redistill.config.parse import MAX_BYTES, MAX_DEPTH, MAX_VALUES, Document, Place, load, nearest
-from redistill.errors import ConfigError, Problem
+from redistill.config.parse import MAX_BYTES, MAX_DEPTH, MAX_VALUES, Document, Place, load
+from redistill.errors import ConfigError, Problem, nearest
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from redistill.config.parse import nearest
-from redistill.errors import RedistillError
+from redistill.errors import RedistillError, nearest
 from redistill.plan import Node, Plan
 from redistill.provenance import store
 

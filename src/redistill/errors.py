@@ -1,5 +1,6 @@
 """Mistakes that a user can mend: each says what is wrong, where, and what to do."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,3 +44,17 @@ class IntegrityError(RedistillError):
     def __init__(self, file: Path | str, expected: str, found: str, advice: str = ""):
         self.file, self.expected, self.found = file, expected, found
         super().__init__(f"{file}: SHA-256 is {found}, expected {expected}. {advice}".rstrip())
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint for an unknown name: the closest known one, or all of them when few."""
+    from difflib import get_close_matches  # not at import: every job starts with this module
+
+    names = sorted(map(str, known))
+    close = get_close_matches(str(name), names, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean `{close[0]}`?"
+    if not names:
+        return "there are none"
+    shown = ", ".join(f"`{n}`" for n in names[:12])
+    return f"known: {shown}{' ...' if len(names) > 12 else ''}"

@@ -11,8 +11,8 @@ from pydantic import BaseModel
 
 from redistill import registry
 from redistill.config import compose, folders, schema
-from redistill.config.parse import Document, KeyPath, nearest
-from redistill.errors import ConfigError, Problem, RedistillError
+from redistill.config.parse import Document, KeyPath
+from redistill.errors import ConfigError, Problem, RedistillError, nearest
 from redistill.evaluation.metrics import BINARY, METRICS
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from redistill.config.parse import MAX_DEPTH, Document, KeyPath, Place, load, nearest, parse, paths
-from redistill.errors import ConfigError, Problem, RedistillError
+from redistill.config.parse import MAX_DEPTH, Document, KeyPath, Place, load, parse, paths
+from redistill.errors import ConfigError, Problem, RedistillError, nearest
 
 Model = TypeVar("Model", bound=BaseModel)
 MAX_PROBLEMS = 100  # that are told of one section; nobody reads more

@@ -4,10 +4,9 @@ The language is a subset of YAML 1.2: mappings with string keys, sequences, and 
 string and `1e-4` a number). Tags and duplicate keys are refused; aliases and sizes are bounded.
 """
 
-import difflib
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -222,15 +221,3 @@ def _scalar(node: yaml.ScalarNode) -> Any:
     if _FLOAT.fullmatch(text) and len(text) < 40:
         return float(text)
     return text
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for an unknown name: the closest known one, or all of them when few."""
-    names = sorted(map(str, known))
-    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean `{close[0]}`?"
-    if not names:
-        return "there are none"
-    shown = ", ".join(f"`{n}`" for n in names[:12])
-    return f"known: {shown}{' ...' if len(names) > 12 else ''}"

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from redistill.config import compose
-from redistill.config.parse import nearest
-from redistill.errors import RedistillError
+from redistill.errors import RedistillError, nearest
 from redistill.provenance.store import write_atomically
 
 UNPINNED = "unpinned"

@@ -10,8 +10,7 @@ import evaluate
 import numpy as np
 from datasets import Features, Value
 
-from redistill.config.parse import nearest
-from redistill.errors import RedistillError
+from redistill.errors import RedistillError, nearest
 from redistill.evaluation.metrics import METRICS
 
 # A module's name -> what it is called in the result -> the metric. GLUE's are those of evaluate.load("glue", TASK).

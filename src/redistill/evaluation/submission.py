@@ -14,8 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from redistill.config.parse import nearest
-from redistill.errors import RedistillError
+from redistill.errors import RedistillError, nearest
 
 # The files of a submission, without their ending, and how many examples each official test set has.
 SIZES = {
