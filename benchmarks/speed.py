@@ -363,20 +363,30 @@ def image() -> Result:
 def ways() -> Result:
     """What each way is worth: fine-tuning with one of them left out, one-thread runs side by side."""
     shape = json.loads((SHARED / "texts" / "shape.json").read_text(encoding="utf-8"))
-    steps = ("--steps", str(STEPS))
-    tools = {"nothing left out": our_command("train", "speed/finetuned", *steps)}
-    for way in (*WAYS, "all"):
-        tools[way] = our_command("train", "speed/finetuned", *steps, "--without", way)
-    rates: dict[str, list[float]] = {tool: [] for tool in tools}
+    left_out: dict[str, tuple[str, ...]] = {"nothing": ()} | {way: ("--without", way) for way in (*WAYS, "all")}
+    precisions = {"float32": ()} | ({"bfloat16": BF16} if HALF else {})
+    rates: dict[str, dict[str, list[float]]] = {p: {way: [] for way in left_out} for p in precisions}
     for _ in range(REPEATS):
-        for tool, command in tools.items():
-            rates[tool].append(rate(run(command, CORES), shape["mean_length"]))
-    whole = median(rates["nothing left out"])
+        for precision, said in precisions.items():
+            for way, more in left_out.items():
+                command = our_command("train", "speed/finetuned", "--steps", str(STEPS), *said, *more)
+                rates[precision][way].append(rate(run(command, CORES), shape["mean_length"]))
     return {
-        "samples a second without": {tool: spread(found) for tool, found in rates.items()},
-        "times as fast with": {tool: round(whole / median(rates[tool]), 3) for tool in (*WAYS, "all")},
+        f"{precision}, times as fast with": {
+            way: _times(found["nothing"], found[way]) for way in left_out if way != "nothing"
+        }
+        for precision, found in rates.items()
+    } | {
+        "samples a second without": {
+            f"{way}, {precision}": spread(values) for precision, found in rates.items() for way, values in found.items()
+        },
         "data": shape,
     }  # fmt: skip
+
+
+def _times(whole: list[float], without: list[float]) -> Result:
+    """Turn by turn, so that what else the machine did falls on both."""
+    return spread([one / other for one, other in zip(whole, without, strict=True)])
 
 
 def start() -> Result:
