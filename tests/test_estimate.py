@@ -264,3 +264,17 @@ def test_the_plan_of_what_was_made_says_the_memory_that_it_took(project: Project
     said = str(estimate(plan, plan.missing()))
     assert "about 2.0 GiB of memory, as such jobs took here" in said
     assert "floating-point operations" not in said
+
+
+def test_nothing_is_known_of_runs_with_another_runtime_than_was_ever_made(project: Project) -> None:
+    plan = project.plan()
+    takes = costs(plan)
+    for node in plan.nodes.values():
+        write_record(plan, node, takes[node.key])
+    project.edit("studies/embedded.yaml", "precision: float32", "precision: bfloat16")
+    project.edit("studies/embedded.yaml", "portable: true", "portable: false")
+    other = project.plan()
+    guessed = model(other)
+    run = run_of(other, "text/teacher", "movie")
+    assert guessed.guess(run.key, "run", "another recipe · movie · seed 0") is None
+    assert guessed.guess(run.key, "cell", "another recipe · movie") is not None

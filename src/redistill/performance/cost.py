@@ -281,6 +281,8 @@ class Model:
 
     def _guess(self, key: str, kind: str, title: str, without: frozenset[str]) -> tuple[float, str, int] | None:
         named = [[m for m in self.named.get(n, ()) if m.key not in without] for n in _names(kind, title)]
+        if kind in MODELLED:  # what others of the kind took says nothing where neither network nor input is known
+            named = named[:1]
         like = next((found for found in named if found), [])
         size = round(median(m.size for m in like)) if like else 0
         if key in self.known.parts and kind in MODELLED:
