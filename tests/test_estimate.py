@@ -37,6 +37,14 @@ def costs(plan: Plan) -> dict[str, float]:
     return found
 
 
+def write_records(plan: Plan, **values: Any) -> dict[str, float]:
+    """Records of everything, each with what it would take; and these seconds, by key."""
+    takes = costs(plan)
+    for node in plan.nodes.values():
+        write_record(plan, node, takes[node.key], **values)
+    return takes
+
+
 def model(plan: Plan) -> cost.Model:
     return cost.fitted(plan.root, cost.read_here(plan.root), plan.nodes.values())
 
@@ -60,9 +68,7 @@ def test_a_recipe_that_was_never_made_costs_what_its_network_and_its_work_say(pr
 
 def test_a_changed_number_of_steps_is_not_taken_for_what_was_made_before(project: Project) -> None:
     before = project.plan()
-    takes = costs(before)
-    for node in before.nodes.values():
-        write_record(before, node, takes[node.key])
+    takes = write_records(before)
     project.edit("experiments/text/base.yaml", "steps: 39", "steps: 390")
     after = project.plan()
     known = model(after)
@@ -132,9 +138,7 @@ def test_the_factors_hold_four_of_five_of_the_costs(project: Project) -> None:
 
 def test_an_estimate_says_time_on_these_cores_its_width_and_the_time_without_neighbours(project: Project) -> None:
     plan = project.plan()
-    takes = costs(plan)
-    for node in plan.nodes.values():
-        write_record(plan, node, takes[node.key])
+    takes = write_records(plan)
     found = estimate(plan, list(plan.nodes.values()))
     assert found.known == found.asked == len(plan.nodes)
     assert found.seconds == pytest.approx(sum(takes.values()), rel=0.05)
@@ -258,9 +262,7 @@ def test_the_plan_of_what_was_never_made_says_memory_and_operations(project: Pro
 
 def test_the_plan_of_what_was_made_says_the_memory_that_it_took(project: Project) -> None:
     plan = project.plan()
-    takes = costs(plan)
-    for node in plan.nodes.values():
-        write_record(plan, node, takes[node.key], peak_memory_mib=2048)
+    write_records(plan, peak_memory_mib=2048)
     said = str(estimate(plan, plan.missing()))
     assert "about 2.0 GiB of memory, as such jobs took here" in said
     assert "floating-point operations" not in said
@@ -268,9 +270,7 @@ def test_the_plan_of_what_was_made_says_the_memory_that_it_took(project: Project
 
 def test_nothing_is_known_of_runs_with_another_runtime_than_was_ever_made(project: Project) -> None:
     plan = project.plan()
-    takes = costs(plan)
-    for node in plan.nodes.values():
-        write_record(plan, node, takes[node.key])
+    write_records(plan)
     project.edit("studies/embedded.yaml", "precision: float32", "precision: bfloat16")
     project.edit("studies/embedded.yaml", "portable: true", "portable: false")
     other = project.plan()

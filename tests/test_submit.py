@@ -244,3 +244,10 @@ def test_a_test_set_that_the_folder_lacks_is_said_when_the_study_is_checked(proj
     assert {problem.partition(": ")[2] for problem in problems} == {
         "the folder that the study names has no QQP/test.tsv"
     }
+
+
+@pytest.mark.parametrize("written", ["paper", "configs/studies/paper.yaml", "./configs/studies/paper.yaml"])
+def test_a_study_may_be_named_by_its_file(project, monkeypatch, written):
+    monkeypatch.chdir(project.root)
+    found = CliRunner().invoke(app, ["submit", written, "bert-small"])
+    assert "the study has no submission `bert-small`" in str(found.exception)

@@ -23,8 +23,18 @@ app = typer.Typer(
 )
 
 DEFAULT_STUDY = "embedded"
-StudyArgument = Annotated[str, typer.Argument(help="Name of the study")]
-StudyOption = Annotated[str, typer.Option("--study", "-s", help="Study that says tasks, seeds and runtime")]
+
+
+def _study_name(written: str) -> str:
+    from redistill.config.compose import name_of
+
+    return name_of("studies", written)
+
+
+StudyArgument = Annotated[str, typer.Argument(help="Name of the study, or its file", callback=_study_name)]
+StudyOption = Annotated[
+    str, typer.Option("--study", "-s", help="Study that says tasks, seeds and runtime", callback=_study_name)
+]
 TaskOption = Annotated[str | None, typer.Option("--task", "-t", help="Only this task")]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Only this seed")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="PATH=VALUE, such as stages.0.epochs=5; repeatable")]
@@ -63,9 +73,7 @@ def _root() -> Path:
 
 
 def _plan(study: str) -> Plan:
-    from redistill.config.compose import name_of
-
-    return make_plan(_root(), name_of("studies", study))
+    return make_plan(_root(), study)
 
 
 def _experiment_plan(written: str, study: str, task: str | None, seeds: list[int], changes: list[str] | None) -> Plan:
@@ -117,11 +125,11 @@ def check(
     """Read a study or an experiment and everything that it names; every mistake at once, models and taps among them."""
     from redistill.config.compose import known, name_of
 
-    is_study = name_of("studies", name) in known(_root(), "studies")
-    if not is_study and name_of("experiments", name) in known(_root(), "experiments"):
+    as_study = name_of("studies", name)
+    if as_study not in known(_root(), "studies") and name_of("experiments", name) in known(_root(), "experiments"):
         plan = _experiment_plan(name, study, task, [0], changes)
     else:
-        plan = _plan(name)
+        plan = _plan(as_study)
     _check_models(plan)
     tables = len(plan.checked.study.tables)
     print(f"{name}: {tables} {'table' if tables == 1 else 'tables'}, {len(plan.runs)} runs; nothing wrong was found")

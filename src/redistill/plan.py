@@ -485,8 +485,7 @@ class _Planner:
             task = self.checked.tasks[task_name]
             if task.metric is None:
                 continue
-            mark = table.marks.get(task_name)
-            columns.append({"task": task_name, "title": task.title + (" †" if mark else ""), "mark": mark,
+            columns.append({"task": task_name, "title": task.title, "mark": table.marks.get(task_name),
                             "metric": task.metric, "source": self.checked.sources[task.source or ""].citation,
                             "no_data": task_name in self.checked.no_data, "sample": _sample(task)})  # fmt: skip
         return {

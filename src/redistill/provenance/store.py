@@ -25,6 +25,11 @@ BROKEN = "Remove that folder and it will be made again, or pull it again."
 Manifest = dict[str, Any]
 
 
+def find(store: Path, key: str) -> Path:
+    """The folder of a thing that is in the store."""
+    return next(store / area / key for area in AREAS if (store / area / key).is_dir())
+
+
 def digest_once(root: Path, file: Path) -> str:
     """SHA-256 of a file outside the store, from a note while its size and time are what they were."""
     seen = file.stat()

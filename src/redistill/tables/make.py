@@ -1,6 +1,7 @@
 """Make a table: aggregate its cells, test its declared differences, and write it in every format."""
 
 import json
+from itertools import chain
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -9,25 +10,25 @@ import numpy as np
 
 from redistill.errors import RedistillError
 from redistill.evaluation.evaluate import read_predictions
+from redistill.provenance import store
 from redistill.tables.render import WRITERS, Cell, Comparison, Row, Table
 from redistill.tables.statistics import BATCH_METRICS, holm, paired_bootstrap, summarise
 
 DRAWS = 10_000
-MEAN = "mean of columns"
+MEAN, DAGGER = "mean of columns", " †"
 
 
 def make_table(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[str, Any]:
     """Write `<name>.csv`, `.md`, `.tex` and `.json`.
 
     `inputs` are the folders of the cells, by `row:task`, and of the tokens that their runs read, by `tokens TASK
-    LENGTH`, for what was cut. Runs are found beside them in the store, by the keys in a
-    cell's metrics.json.
+    LENGTH`, for what was cut. Runs are found beside them in the store, by the keys in a cell's metrics.json.
     """
     rows = [_row(spec, config, inputs) for spec in config["rows"]]
-    columns = [(c["task"], c["title"], c["metric"]) for c in config["columns"]]
+    columns = [(c["task"], c["title"] + DAGGER * bool(c["mark"]), c["metric"]) for c in config["columns"]]
     columns += [(name, mean["title"], MEAN) for name, mean in config["means"].items()]
     no_data = [column["task"] for column in config["columns"] if column["no_data"]]
-    no_data += [name for name, mean in config["means"].items() if set(_flat(mean["tasks"])) & set(no_data)]
+    no_data += [name for name, mean in config["means"].items() if set(chain(*_groups(mean["tasks"]))) & set(no_data)]
     footer = [*_footer(config), *_cut(config["columns"], inputs)]
     table = Table(config["name"], config["title"], columns, rows, _comparisons(config, inputs), footer, no_data)
     for suffix, write in WRITERS.items():
@@ -80,14 +81,14 @@ def _cell(folder: Path) -> Cell:
     )
 
 
-def _flat(tasks: list[str | list[str]]) -> list[str]:
-    return [task for group in tasks for task in ([group] if isinstance(group, str) else group)]
+def _groups(tasks: list[str | list[str]]) -> list[list[str]]:
+    """The columns of a mean; each group counts once."""
+    return [[task] if isinstance(task, str) else task for task in tasks]
 
 
 def _mean(experiment: str, tasks: list[str | list[str]], inputs: dict[str, Path]) -> Cell | None:
-    """The mean of a row's columns, seed by seed; None where one of them has no cell. A list counts as one column."""
-    groups = [[task] if isinstance(task, str) else task for task in tasks]
-    folders = [[inputs.get(f"{experiment}:{task}") for task in group] for group in groups]
+    """The mean of a row's columns, seed by seed; None where one of them has no cell."""
+    folders = [[inputs.get(f"{experiment}:{task}") for task in group] for group in _groups(tasks)]
     if any(folder is None for group in folders for folder in group):
         return None
     metrics = [[_metrics(folder) for folder in group if folder is not None] for group in folders]
@@ -120,12 +121,9 @@ def _comparisons(config: dict[str, Any], inputs: dict[str, Path]) -> list[Compar
 def _predictions(cell: Path) -> tuple[np.ndarray, np.ndarray]:
     """Predictions (seeds, n) of a cell's runs on dev, seeds in order, and the labels (n,)."""
     runs = sorted(_runs(cell).items(), key=lambda item: int(item[0].split()[1]))
-    store, dataset = cell.parents[1], _metrics(cell).get("dataset")
-    if dataset is None:
-        read = [read_predictions(store / "runs" / key) for _, key in runs]
-    else:  # what runs of another task say of this one's data; a baseline says it itself
-        places = [next(f for area in ("outputs", "runs") if (f := store / area / key).is_dir()) for _, key in runs]
-        read = [read_predictions(place, "dev", store / "data" / dataset) for place in places]
+    area, dataset = cell.parents[1], _metrics(cell).get("dataset")  # set where runs of another task are read
+    of = store.find(area, dataset) if dataset is not None else None
+    read = [read_predictions(store.find(area, key), "dev", of) for _, key in runs]
     return np.stack([predictions for _, predictions in read]), read[0][0]
 
 
@@ -165,7 +163,7 @@ def _samples(columns: list[dict[str, Any]]) -> list[str]:
 
 def _cut(columns: list[dict[str, Any]], inputs: dict[str, Path]) -> list[str]:
     """How many texts were longer than a model was let read."""
-    titles = {column["task"]: column["title"].removesuffix(" †") for column in columns}
+    titles = {column["task"]: column["title"] for column in columns}
     said: dict[str, list[str]] = {}
     for role, folder in inputs.items():
         kind, _, name = role.partition(" ")
@@ -181,8 +179,8 @@ def _marks(columns: list[dict[str, Any]]) -> list[str]:
     said: dict[str, list[str]] = {}
     for column in columns:
         if column["mark"]:
-            said.setdefault(column["mark"], []).append(column["title"].removesuffix(" †"))
-    return [f"† {', '.join(titles)}: {what}" for what, titles in said.items()]
+            said.setdefault(column["mark"], []).append(column["title"])
+    return [f"{DAGGER.strip()} {', '.join(titles)}: {what}" for what, titles in said.items()]
 
 
 def _and(labels: list[str]) -> str:

@@ -28,10 +28,6 @@ def gather(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[
     return {"tables": len(inputs), "things": len(manifests)}
 
 
-def _find(area: Path, key: str) -> Path:
-    return next(area / name / key for name in store.AREAS if (area / name / key).is_dir())
-
-
 def _manifests(area: Path, keys: list[str]) -> dict[str, Any]:
     """Digest, inputs and files of everything upstream of the tables, by key."""
     found: dict[str, Any] = {}
@@ -40,7 +36,7 @@ def _manifests(area: Path, keys: list[str]) -> dict[str, Any]:
         key = waiting.pop()
         if key in found:
             continue
-        folder = _find(area, key)
+        folder = store.find(area, key)
         manifest = store.read_manifest(folder)
         parts = manifest["key_parts"]
         found[key] = {
@@ -59,7 +55,7 @@ def _metrics(area: Path, manifests: dict[str, Any]) -> dict[str, Any]:
     metrics: dict[str, Any] = {}
     for key, entry in manifests.items():
         if entry["kind"] == "table":
-            table = store.read_manifest(_find(area, key))["key_parts"]["config"]["name"]
+            table = store.read_manifest(store.find(area, key))["key_parts"]["config"]["name"]
             for cell, cell_key in entry["inputs"].items():
                 if cell.startswith("tokens "):
                     continue
@@ -75,7 +71,7 @@ def _data(area: Path, manifests: dict[str, Any]) -> dict[str, Any]:
     found = {}
     for key, entry in manifests.items():
         if entry["kind"] in ("dataset", "tokens"):
-            folder = _find(area, key)
+            folder = store.find(area, key)
             counts = json.loads((folder / "counts.json").read_text(encoding="utf-8"))
             found[key] = {"config": store.read_manifest(folder)["key_parts"]["config"], **counts}
     return found
