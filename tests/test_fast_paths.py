@@ -419,7 +419,7 @@ def test_kernels_of_shapes_that_are_gone_are_not_kept() -> None:
 def test_at_most_a_twenty_fifth_of_the_tokens_is_padding(size: int) -> None:
     generator = np.random.Generator(np.random.PCG64(0))
     lengths = np.clip(generator.normal(53, 17, 3668), 8, 103).astype(np.int64)  # as MRPC's
-    batches = epoch_batches(lengths, size, generator)
+    batches = epoch_batches(lengths, size, generator, np.arange(len(lengths)))
     assert sorted(np.concatenate(batches)) == list(range(3668))
     computed = sum(len(batch) * lengths[batch].max() for batch in batches)
     assert 1 - lengths.sum() / computed <= 0.04

@@ -32,22 +32,16 @@ def fetch(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[s
     if origin["type"] == "hub":
         _from_hub(origin, work)
     elif origin["type"] == "given":
-        for name, file in inputs.items():
-            if not file.is_file():
-                raise RedistillError(
-                    f"{file} was there when this was planned, and is gone: put it back, or start again"
-                )
-            _copy_file(file, work / name)
+        _from_user(inputs, work)
     elif origin["type"] == "folder":
         _from_folder(origin, list(config["files"]), work)
     else:
         _from_package(config, work)
-    if origin["type"] == "given":
-        for name, digest in config["files"].items():
-            _verify(work / name, name, digest, "Start again.", "it was another file when this was planned")
-        return {"files": len(config["files"])}
     for name, digest in config["files"].items():
-        _verify(work / name, name, digest, _spoilt(origin) if origin["type"] == "hub" else "")
+        if origin["type"] == "given":
+            _verify(work / name, name, digest, "Start again.", "it was another file when this was planned")
+        else:
+            _verify(work / name, name, digest, _spoilt(origin) if origin["type"] == "hub" else "")
     if config.get("kind") == "model":
         _refuse_code(work / "config.json")
     if config.get("config"):
@@ -159,6 +153,14 @@ def _from_folder(origin: dict[str, Any], files: list[str], work: Path) -> None:
                 f"the folder that {variable} names has no file {inside / name}: let it name the right one"
             )
         _copy_file(Path(given, inside, name), work / name)
+
+
+def _from_user(files: dict[str, Path], work: Path) -> None:
+    """Files that a study takes from a folder of the user's, by the name that the source has for each."""
+    for name, file in files.items():
+        if not file.is_file():
+            raise RedistillError(f"{file} was there when this was planned, and is gone: put it back, or start again")
+        _copy_file(file, work / name)
 
 
 def _copy_file(file: Path, target: Path) -> None:

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from redistill.errors import RedistillError
-from redistill.evaluation.metrics import METRICS
+from redistill.evaluation.metrics import METRICS, decided
 from redistill.provenance.store import pretty
 
 
@@ -69,9 +69,3 @@ def read_predictions(run: Path, split: str = "dev", dataset: Path | None = None)
     table = pq.read_table(run / "predictions.parquet", columns=["id", "split", "label", "prediction"])
     table = table.filter(pc.equal(table["split"], split)).sort_by("id")
     return table["label"].to_numpy(), table["prediction"].to_numpy()
-
-
-def decided(logits: np.ndarray) -> np.ndarray:
-    """Predictions (n,) from logits (n, C): the score where there is one column, else the class of the largest."""
-    predictions: np.ndarray = logits[:, 0] if logits.shape[1] == 1 else logits.argmax(1)
-    return predictions

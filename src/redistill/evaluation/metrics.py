@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     Array: TypeAlias = NDArray[float64]
 
 
+def decided(logits: "Array") -> "Array":
+    """Predictions (n,) from logits (n, C): the score where there is one column, else the class of the largest."""
+    return logits[:, 0] if logits.shape[1] == 1 else logits.argmax(1)
+
+
 def accuracy(labels: "Array", predictions: "Array") -> float:
     """Share of examples whose predicted class is the label. Both (n,)."""
     from sklearn.metrics import accuracy_score

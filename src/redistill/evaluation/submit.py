@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from redistill.errors import RedistillError
 from redistill.evaluation import submission
-from redistill.evaluation.evaluate import decided
+from redistill.evaluation.metrics import decided
 
 
 def submit(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from redistill.data.examples import Examples, ordered_batches
+from redistill.evaluation.metrics import decided
 from redistill.models.load import logits_of
 from redistill.progress import track
 
@@ -34,13 +35,7 @@ def write_predictions(file: Path, data: Examples, logits: np.ndarray) -> None:
         "id": pa.array(data.ids),
         "split": pa.array(data.splits),
         "label": pa.array(data.labels.numpy()),
-        "prediction": pa.array(decide(logits, data.labels.is_floating_point())),
+        "prediction": pa.array(decided(logits)),
         "logits": pa.array(list(logits), pa.list_(pa.float32())),
     }
     pq.write_table(pa.table(columns), file)
-
-
-def decide(logits: np.ndarray, regression: bool) -> np.ndarray:
-    """Predictions (n,) from logits (n, C): the score of a regression, else the class of the largest logit."""
-    decisions: np.ndarray = logits[:, 0] if regression else logits.argmax(1)
-    return decisions

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from redistill import interruption
 from redistill.data import examples
-from redistill.evaluation.metrics import METRICS
+from redistill.evaluation.metrics import METRICS, decided
 from redistill.models import predict
 from redistill.training import checkpoint
 from redistill.training.loop import Stage
@@ -100,8 +100,8 @@ class Best:
         said = self.config["evaluation"]
         data = examples.load(self.config["task"], self.inputs, [said["split"]])
         logits = predict.logits_over(stage.learner.student, data, said["batch_size"], str(stage.accelerator.device))
-        decided = predict.decide(logits, data.labels.is_floating_point())
-        return sum(METRICS[metric][1](data.labels.numpy(), decided) for metric in said["metrics"])
+        predictions = decided(logits)
+        return sum(METRICS[metric][1](data.labels.numpy(), predictions) for metric in said["metrics"])
 
     def after_stage(self, stage: Stage) -> None:
         if self.weights:

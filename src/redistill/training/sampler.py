@@ -48,12 +48,12 @@ def chosen(examples: int, at_most: int | None) -> np.ndarray:
 
 
 def epoch_batches(
-    lengths: np.ndarray, size: int, generator: np.random.Generator, examples: np.ndarray | None = None
+    lengths: np.ndarray, size: int, generator: np.random.Generator, examples: np.ndarray
 ) -> list[np.ndarray]:
-    """One epoch of all examples, or of these: a permutation, cut into stretches of 32 batches; each stretch is sorted
+    """One epoch of these examples: a permutation, cut into stretches of 32 batches; each stretch is sorted
     by length and cut into batches, and the batches are shuffled. One batch may be smaller.
     """
-    order = generator.permutation(len(lengths) if examples is None else examples)
+    order = generator.permutation(examples)
     batches = []
     for begin in range(0, len(order), size * POOL):
         stretch = order[begin : begin + size * POOL]
