@@ -1,0 +1,26 @@
+"""What a method can be given, by the name of a positional parameter; the words that say which shapes it takes.
+
+`check` refuses a use that does not fit them. The parameters are:
+
+    student_logits, teacher_logits   (B, C); C = 1 for a regression
+    labels                           (B,) int64, -1 where there is none; or float, NaN where there is none
+    index                            (B,) int64, which example of the stage's data each one is
+    mask                             (B, T) int64, 1 at tokens and 0 at padding; of texts alone
+    student_hidden, teacher_hidden   one tensor a tap, in one of the shapes below
+    teacher_head                     the linear layer that ends the teacher; not trained
+    student_head                     the linear layer that ends the student
+    own                              the module that the method's file builds with `build_own`: what it learns or remembers
+    share                            the share of the stage's steps that are done, in [0, 1]
+    generator                        a generator of random numbers, the same for a step however often it is run
+"""
+
+from typing import TypeAlias
+
+from torch import Tensor
+
+Anything: TypeAlias = list[Tensor]  # (B, ...) each
+FeatureMaps: TypeAlias = list[Tensor]  # (B, C, H, W) each
+HiddenStates: TypeAlias = list[Tensor]  # (B, T, H) each
+Attention: TypeAlias = list[Tensor]  # (B, A, T, T) each
+Pooled: TypeAlias = list[Tensor]  # (B, D) each
+Shape: TypeAlias = tuple[int, ...]  # of a tap's tensor, without the batch
