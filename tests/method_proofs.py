@@ -1,7 +1,6 @@
 """What every method must stand: a case is a method, inputs to try it on, and a second, slower, plainer implementation."""
 
 import copy
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -81,17 +80,16 @@ class Case:
 
     def own(self, inputs: Inputs) -> nn.Module:
         build = import_module(registry.module_name("loss", self.method)).build_own
-        known = [name for name, p in inspect.signature(build).parameters.items() if p.kind is p.KEYWORD_ONLY]
+        known = registry.signature("loss", self.method).built_with or ()
         shapes = [[tuple(t.shape[1:]) for t in inputs.get(side, [])] for side in ("student_hidden", "teacher_hidden")]
         settings = registry.with_defaults("loss", self.method, self.settings)
         return build(*shapes, self.examples, **{name: settings[name] for name in known})
 
     def value(self, inputs: Inputs) -> Tensor:
         """What the method says; the inputs are left as they are, whatever it remembers."""
-        function = self.function
-        known = [n for n, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY]
+        known = registry.signature("loss", self.method).called_with
         settings = {name: value for name, value in self.settings.items() if name in known}
-        return function(*(_given(inputs, name) for name in self.asked), **settings)
+        return self.function(*(_given(inputs, name) for name in self.asked), **settings)
 
     def plainly(self, inputs: Inputs) -> float:
         """What the plain implementation says."""
@@ -140,7 +138,9 @@ def permuted(inputs: Inputs) -> Inputs:
 
 def alike(inputs: Inputs) -> Inputs:
     """Every example is the first one, and the student says what the teacher says where their shapes are the same."""
-    names = [name for name in inputs if name not in ("own", "teacher_head", "student_head", "share", "generator", "index")]
+    names = [
+        name for name in inputs if name not in ("own", "teacher_head", "student_head", "share", "generator", "index")
+    ]
     new = changed(inputs, lambda tensor: tensor[:1].expand_as(tensor).clone(), *names)
     return told(new)
 
@@ -152,7 +152,7 @@ def told(inputs: Inputs) -> Inputs:
         ours, theirs = inputs.get(f"student_{what}"), inputs.get(f"teacher_{what}")
         if isinstance(ours, list) and isinstance(theirs, list):
             pairs = zip(ours, theirs, strict=False)
-            new[f"student_{what}"] = [t.clone() if t.shape == s.shape else s for s, t in pairs] + ours[len(theirs):]
+            new[f"student_{what}"] = [t.clone() if t.shape == s.shape else s for s, t in pairs] + ours[len(theirs) :]
         elif isinstance(ours, Tensor) and isinstance(theirs, Tensor):
             new[f"student_{what}"] = theirs.clone()
     return new

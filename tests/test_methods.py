@@ -1,10 +1,14 @@
 """Every method of distillation, proven: its formula, gradients, invariances, and what it does at the edges."""
 
+from importlib import import_module
+from pathlib import Path
+
 import pytest
 import torch
 from method_proofs import Case, alike, changed, learning, permuted, told
 
-CASES: list[Case] = []
+FAMILIES = sorted(file.stem for file in Path(__file__).parent.glob("methods_*.py"))
+CASES: list[Case] = [case for family in FAMILIES for case in import_module(family).CASES]
 
 
 def cases(condition=lambda case: True):

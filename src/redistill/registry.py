@@ -17,7 +17,7 @@ import json
 import operator
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
@@ -35,6 +35,7 @@ PACKAGES = {
     "baseline": "redistill.models.baselines",
     "reader": "redistill.data.readers",
 }
+BUILDER = "build_own"  # of a loss: makes what it learns or remembers
 TRUST = "REDISTILL_TRUST_PLUGINS"  # set for the processes of a command that was given --trust-plugins
 _ROOT = Path(__file__).parent
 _TYPES: dict[str, Any] = {
@@ -65,10 +66,17 @@ class Setting:
 
 @dataclass(frozen=True)
 class Signature:
-    """What a component is given (`inputs`) and what a config may set (`settings`)."""
+    """What a component is given (`inputs`, annotated as in `shapes`) and what a config may set (`settings`).
+
+    Of the settings, some are of the function, and some of `build_own`, which makes the module that the function is
+    given as `own`; None where there is no such function.
+    """
 
     inputs: tuple[str, ...]
     settings: dict[str, Setting]
+    shapes: dict[str, str] = field(default_factory=dict)
+    called_with: tuple[str, ...] = ()
+    built_with: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -197,16 +205,27 @@ def _signature(file: Path, name: str, sha256: str) -> Signature:
     function = _function(file, name, sha256)
     if function is None:
         raise KeyError(f"no component called {name}")
-    arguments = function.args
+    builder = _function(file, BUILDER, sha256)
     try:
-        settings = {
-            argument.arg: _setting(argument.annotation, default)
-            for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-        }
+        called, built = _settings(function), _settings(builder) if builder else None
     except (AssertionError, LookupError, TypeError, ValueError, RecursionError, MemoryError):
         advice = "is read, not run: write its defaults and bounds as plain values"
         raise RedistillError(f"{file}: the signature of `{name}` {advice}") from None
-    return Signature(tuple(a.arg for a in (*arguments.posonlyargs, *arguments.args)), settings)
+    for setting in called.keys() & (built or {}).keys():
+        if called[setting] != (built or {})[setting]:
+            raise RedistillError(f"{file}: `{setting}` of `{name}` and of `{BUILDER}` differ: one setting, one default")
+    inputs = [*function.args.posonlyargs, *function.args.args]
+    shapes = {argument.arg: ast.unparse(argument.annotation) for argument in inputs if argument.annotation}
+    return Signature(tuple(argument.arg for argument in inputs), called | (built or {}), shapes,
+                     tuple(called), None if built is None else tuple(built))  # fmt: skip
+
+
+def _settings(function: ast.FunctionDef) -> dict[str, Setting]:
+    arguments = function.args
+    return {
+        argument.arg: _setting(argument.annotation, default)
+        for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    }
 
 
 def _setting(annotation: ast.expr | None, default: ast.expr | None) -> Setting:

@@ -9,7 +9,7 @@
     student_hidden, teacher_hidden   one tensor a tap, in one of the shapes below
     teacher_head                     the linear layer that ends the teacher; not trained
     student_head                     the linear layer that ends the student
-    own                              the module that the method's file builds with `build_own`: what it learns or remembers
+    own                              the module that `build_own` of the method's file makes: what it learns or remembers
     share                            the share of the stage's steps that are done, in [0, 1]
     generator                        a generator of random numbers, the same for a step however often it is run
 """
