@@ -1,4 +1,4 @@
-"""What every method must stand: a case is a method, inputs to try it on, and a second, slower, plainer implementation."""
+"""What every method must stand: a case is a method, inputs for it, and a second, slower, plainer implementation."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -13,6 +13,7 @@ from redistill import registry
 
 Inputs = dict[str, Any]
 LEARNS = ("student_logits", "student_hidden")
+NOT_BY_EXAMPLE = ("own", "teacher_head", "student_head", "share", "generator")
 
 
 class Draw:
@@ -132,15 +133,13 @@ def permuted(inputs: Inputs) -> Inputs:
     """The same examples in another order."""
     B = next(len(v[0] if isinstance(v, list) else v) for k, v in inputs.items() if k in (*LEARNS, "teacher_hidden"))
     order = torch.randperm(B, generator=torch.Generator().manual_seed(1))
-    names = [name for name in inputs if name not in ("own", "teacher_head", "student_head", "share", "generator")]
+    names = [name for name in inputs if name not in NOT_BY_EXAMPLE]
     return changed(inputs, lambda tensor: tensor[order], *names)
 
 
 def alike(inputs: Inputs) -> Inputs:
     """Every example is the first one, and the student says what the teacher says where their shapes are the same."""
-    names = [
-        name for name in inputs if name not in ("own", "teacher_head", "student_head", "share", "generator", "index")
-    ]
+    names = [name for name in inputs if name not in (*NOT_BY_EXAMPLE, "index")]
     new = changed(inputs, lambda tensor: tensor[:1].expand_as(tensor).clone(), *names)
     return told(new)
 
