@@ -294,13 +294,19 @@ def get(kind: str, name: str) -> Callable[..., Any]:
     Raises:
         RedistillError: it comes from outside and the user has not said that it may be imported, or it cannot be.
     """
-    outside = plugin(kind, name)
-    if outside is None:
-        module = importlib.import_module(module_name(kind, name))
-    else:
-        module = _imported(outside)
-    function: Callable[..., Any] = getattr(module, name)
+    function: Callable[..., Any] = getattr(_module(kind, name), name)
     return function
+
+
+def builder(name: str) -> Callable[..., Any]:
+    """What makes the module that a loss learns or remembers with; see `Signature.built_with`."""
+    function: Callable[..., Any] = getattr(_module("loss", name), BUILDER)
+    return function
+
+
+def _module(kind: str, name: str) -> Any:
+    outside = plugin(kind, name)
+    return importlib.import_module(module_name(kind, name)) if outside is None else _imported(outside)
 
 
 def _imported(outside: Plugin) -> Any:

@@ -5,10 +5,13 @@ here, at their place in the file, rather than hours later. Losses are called on 
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from redistill import registry
@@ -17,15 +20,24 @@ from redistill.config.check import Checked, Recipe
 from redistill.config.parse import Document, KeyPath
 from redistill.errors import ConfigError, Problem, RedistillError
 from redistill.models import load
+from redistill.models.head import head_of
 from redistill.models.recompute import layers_of
 from redistill.models.taps import find
 from redistill.plan import Plan
 from redistill.provenance.keys import canonical
-from redistill.training.learner import Learner, Teachers, build_auxiliary, needed
+from redistill.training.learner import Learner, Moment, Seen, Teachers, build_auxiliary, build_own, needed
+from redistill.training.loss import Loss, Term
 from redistill.training.optimise import full
 
 Config = dict[str, Any]
 EXAMPLES, TOKENS = 2, 8  # of the batch that is passed through
+REMEMBERED = 16  # examples of the data that a method is told of, which may keep something for each
+SHAPES = {  # what the words of redistill.distill.inputs mean: dimensions, and the words for them
+    "FeatureMaps": (4, "feature maps (B, C, H, W)"),
+    "HiddenStates": (3, "hidden states (B, T, H)"),
+    "Attention": (4, "attention (B, A, T, T)"),
+    "Pooled": (2, "pooled features (B, D)"),
+}
 META = torch.device("meta")
 OF_LABELS = ("id2label", "label2id", "problem_type", "architectures")  # in a transformer's config
 
@@ -81,8 +93,15 @@ class _ModelChecker:
             teachers[name] = self._at(document, where, partial(self.teacher, said, config, task))
         if student is None or None in teachers.values():
             return
+        peers = {}
+        for name, peer in experiment.peers.items():
+            build = partial(self.student, peer, config["peers"][name], config, task)
+            peers[name] = self._at(document, ("peers", name), build)
+        if None in peers.values():
+            return
         self._length(document, experiment, student)
         models: dict[str, nn.Module] = {name: model for name, model in teachers.items() if model is not None}
+        learning: dict[str, nn.Module] = {name: model for name, model in peers.items() if model is not None}
         for index, stage in enumerate(experiment.stages):
             if stage.rebuild is not None:
                 here: KeyPath = ("stages", index, "rebuild")
@@ -92,7 +111,7 @@ class _ModelChecker:
                 if student is None:
                     return
                 self._paths(document, (*here, "keep"), stage.rebuild.keep, student, "student")
-            self._stage(document, index, config, student, models)
+            self._stage(document, index, config, {"student": student, **learning}, models)
 
     def _at(self, document: Document, path: KeyPath, build: Callable[[], nn.Module]) -> nn.Module | None:
         try:
@@ -179,17 +198,26 @@ class _ModelChecker:
     # --- stages ------------------------------------------------------------------------------------------------------
 
     def _stage(
-        self, document: Document, index: int, config: Config, student: nn.Module, teachers: dict[str, nn.Module]
-    ) -> None:
+        self, document: Document, index: int, config: Config, learning: dict[str, nn.Module],
+        teachers: dict[str, nn.Module],
+    ) -> None:  # fmt: skip
         here: KeyPath = ("stages", index)
         said = config["stages"][index]
         before = len(self.problems)
         try:
-            auxiliary = self._auxiliary(document, config, student, teachers)
+            auxiliary = self._auxiliary(document, config, learning, teachers)
         except RedistillError as error:
             self._say(document, ("modules",), error)
             return
-        learner = Learner(student, auxiliary, config["modules"])
+        peers = {name: model for name, model in learning.items() if name != "student"}
+        learner = Learner(learning["student"], auxiliary, config["modules"], peers)
+        models, first = {**learning, **teachers}, next(iter(teachers), "")
+        for name, term in said["loss"].items():
+            self._taps(document, (*here, "loss", name, "taps"), term, models, first)
+        if len(self.problems) == before:
+            self._own(document, here, config, said, learner, teachers)
+        if len(self.problems) > before:
+            return
         for key in ("frozen", "trained"):
             for i, path in enumerate(said[key] or []):
                 self._path(document, (*here, key, i), learner, full(path), path)
@@ -198,27 +226,25 @@ class _ModelChecker:
                 self._path(document, (*here, "optimiser", "groups", i, "modules", j), learner, full(path), path)
         if said["recompute"]:
             try:
-                layers_of(student)
+                layers_of(learner.student)
             except RedistillError as error:
                 self._say(document, (*here, "recompute"), error)
-        for name, term in said["loss"].items():
-            self._taps(document, (*here, "loss", name, "taps"), term, student, teachers)
         if len(self.problems) == before:
             self._losses(document, here, config, said, learner, teachers)
 
     def _auxiliary(
-        self, document: Document, config: Config, student: nn.Module, teachers: dict[str, nn.Module]
+        self, document: Document, config: Config, learning: dict[str, nn.Module], teachers: dict[str, nn.Module]
     ) -> dict[str, nn.Module]:
         for name, module in config["modules"].items():
             if registry.plugin("module", module["method"]):
                 raise UnknownShapeError(f"module `{module['method']}` is a plugin: it is not imported to be checked")
-            other = next(iter(teachers), "") if module["of"] == "student" else "student"
-            models = {"student": student, **teachers}
+            other = next(iter(teachers), "") if module["of"] in learning else "student"
+            models = {**learning, **teachers}
             for key, whose in (("input", module["of"]), ("like", other)):
                 tap = module[key]
                 if tap and not tap.startswith("modules."):
                     self._paths(document, ("modules", name, key), [tap.partition(":")[0]], models[whose], whose)
-        return build_auxiliary(config["modules"], student, teachers, _batch(config["task"]), config["seed"])
+        return build_auxiliary(config["modules"], learning, teachers, _batch(config["task"]), config["seed"])
 
     def _paths(self, document: Document, path: KeyPath, paths: list[str], model: nn.Module, whose: str) -> None:
         for wanted in paths:
@@ -235,32 +261,50 @@ class _ModelChecker:
                 str(error)
                 .replace("`student.", "`")
                 .replace("`auxiliary.", "`modules.")
+                .replace("`own.", "`loss.")
                 .replace(f"`{wanted}`", f"`{written}`")
             )
             self._say(document, path, message)
 
-    def _taps(
-        self, document: Document, path: KeyPath, term: Config, student: nn.Module, teachers: dict[str, nn.Module]
-    ) -> None:
+    def _taps(self, document: Document, path: KeyPath, term: Config, models: dict[str, nn.Module], first: str) -> None:
         for side in ("student", "teacher"):
-            model = student if side == "student" else teachers.get(term["teacher"] or next(iter(teachers), ""))
+            model = models.get(term["student"] if side == "student" else term["teacher"] or first)
             for i, tap in enumerate((term["taps"] or {}).get(side, [])):
                 if not tap.startswith("modules.") and model is not None:
                     self._paths(document, (*path, side, i), [tap.partition(":")[0]], model, side)
+
+    def _own(
+        self, document: Document, here: KeyPath, config: Config, said: Config, learner: Learner,
+        teachers: dict[str, nn.Module],
+    ) -> None:  # fmt: skip
+        """Build what the terms of a stage learn or remember, on the CPU: the losses are called there."""
+        shown = Teachers({}, config["runtime"])  # of no folder: these have no weights
+        shown.models = teachers
+        for name, term in said["loss"].items():
+            if registry.plugin("loss", term["method"]):
+                continue
+            one = {"loss": {name: term}}
+            try:
+                learner.own.update(build_own(learner, [one], shown, _batch(config["task"]), [REMEMBERED], 0))
+            except (RedistillError, RuntimeError, IndexError, TypeError) as error:
+                self._say(document, (*here, "loss", name), error)
 
     def _losses(
         self, document: Document, here: KeyPath, config: Config, said: Config, learner: Learner,
         teachers: dict[str, nn.Module],
     ) -> None:  # fmt: skip
         """Pass a batch through and call every loss on random tensors of the shapes that it would be given."""
-        taps = needed(config["modules"], list(said["loss"].values()), list(teachers))
+        names = sorted(teachers)
+        taps = needed(config["modules"], list(said["loss"].values()), names)
         learner.listen(taps, False)
-        batch = _batch(config["task"])
+        drawn = Drawn(load.outputs_of(config["task"]))
+        loss = Loss(said, names, dict.fromkeys(names, drawn), _heads(config["task"], {**learner.models, **teachers}))
+        batch = _batch(config["task"], EXAMPLES * loss.views)
         shown = Teachers({}, config["runtime"])  # of no folder: these have no weights
         shown.models = teachers
         try:
             with torch.no_grad():
-                seen = learner.eval()(batch, shown.see(batch, taps), True)
+                seen = learner.eval().see(batch, shown.see(batch, taps), loss.students)
         except RedistillError as error:
             self._say(document, here, error)
             return
@@ -269,40 +313,76 @@ class _ModelChecker:
             return
         for model, tensors in seen.items():
             for tap, tensor in tensors.items():
-                if not tensor.ndim or len(tensor) != EXAMPLES:
+                if not tensor.ndim or len(tensor) != EXAMPLES * loss.views:
                     shape = tuple(tensor.shape)
-                    self._say(document, here, f"the tap `{tap}` of `{model}` gives {shape} for {EXAMPLES} examples")
+                    examples = EXAMPLES * loss.views
+                    self._say(document, here, f"the tap `{tap}` of `{model}` gives {shape} for {examples} examples")
                     return
-        for name, term in said["loss"].items():
-            if not registry.plugin("loss", term["method"]):
-                self._loss(document, (*here, "loss", name), term, config, seen, next(iter(teachers), ""))
+        values = {
+            model: {tap: drawn.like(tensor) for tap, tensor in tensors.items()} for model, tensors in seen.items()
+        }
+        for term in loss.terms:
+            if not registry.plugin("loss", term.said["method"]):
+                self._loss(document, (*here, "loss", term.name), term, loss, values, learner.own, config["task"])
 
     def _loss(
-        self,
-        document: Document,
-        path: KeyPath,
-        term: Config,
-        config: Config,
-        seen: dict[str, dict[str, Tensor]],
-        first: str,
-    ) -> None:
-        shapes, offered = {}, _offered(term, config["task"], seen, term["teacher"] or first)
-        inputs = registry.signature("loss", term["method"]).inputs
-        for name in inputs:
-            value = offered[name]
-            shapes[name] = [tuple(v.shape) for v in value] if isinstance(value, list) else tuple(value.shape)
+        self, document: Document, path: KeyPath, term: Term, loss: Loss, seen: dict[str, Seen], own: nn.ModuleDict,
+        task: Config,
+    ) -> None:  # fmt: skip
+        """Call a loss on random tensors, where they are of the shapes that it compares."""
+        method, shapes = f"loss `{term.said['method']}`", dict[str, Any]()
         try:
             with torch.device("cpu"):
-                value = registry.get("loss", term["method"])(*(offered[name] for name in inputs), **term["settings"])
+                given = loss.arguments(term, _labelled(task, loss.views), seen, own, Moment())
+        except RedistillError as error:
+            self._say(document, path, error)
+            return
+        for name, value in given.items():
+            if isinstance(value, Tensor | list):
+                shapes[name] = [tuple(v.shape) for v in value] if isinstance(value, list) else tuple(value.shape)
+        for side in ("student", "teacher"):
+            wanted = SHAPES.get(term.signature.shapes.get(f"{side}_hidden", ""))
+            for i, shape in enumerate(shapes.get(f"{side}_hidden", [])):
+                if wanted is not None and len(shape) != wanted[0]:
+                    tap = term.said["taps"][side][i]
+                    self._say(document, (*path, "taps", side, i),
+                              f"{method} compares {wanted[1]}, and `{tap}` gives {shape}")  # fmt: skip
+                    return
+        settings = {name: term.said["settings"][name] for name in term.signature.called_with}
+        try:
+            with torch.device("cpu"):
+                value = registry.get("loss", term.said["method"])(*given.values(), **settings)
         except Exception as error:  # whatever a loss raises on tensors that do not fit
-            self._say(
-                document,
-                path,
-                f"loss `{term['method']}` does not take {_listed(shapes)} (batch of {EXAMPLES}): {error}",
-            )
+            self._say(document, path, f"{method} does not take {_listed(shapes)} (batch of {EXAMPLES}): {error}")
             return
         if not isinstance(value, Tensor) or value.ndim:
-            self._say(document, path, f"loss `{term['method']}` gives no single number for {_listed(shapes)}")
+            self._say(document, path, f"{method} gives no single number for {_listed(shapes)}")
+
+
+class Drawn:
+    """Random numbers in the place of what models say."""
+
+    def __init__(self, outputs: int):
+        self.outputs, self.generator = outputs, torch.Generator().manual_seed(0)
+
+    def of(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        """A teacher's logits of these examples."""
+        drawn: NDArray[np.float32] = torch.randn(len(indices), self.outputs, generator=self.generator).numpy()
+        return drawn
+
+    def like(self, tensor: Tensor) -> Tensor:
+        """A tensor of this shape on the CPU."""
+        return torch.randn(tensor.shape, generator=self.generator, device="cpu").requires_grad_()
+
+
+def _heads(task: Config, models: dict[str, nn.Module]) -> dict[str, nn.Module]:
+    """Layers like those that end the models, on the CPU."""
+    heads: dict[str, nn.Module] = {}
+    for name, model in models.items():
+        with suppress(RedistillError), torch.device("cpu"):
+            head = head_of(model, load.outputs_of(task))
+            heads[name] = nn.Linear(head.in_features, head.out_features)
+    return heads
 
 
 def _listed(shapes: dict[str, Any]) -> str:
@@ -313,31 +393,20 @@ def _shown(task: Config) -> str:
     return f"images {task['image_shape']}" if task["input"] == "image" else f"texts of {TOKENS} tokens"
 
 
-def _batch(task: Config) -> dict[str, Tensor]:
+def _batch(task: Config, examples: int = EXAMPLES) -> dict[str, Tensor]:
     """A batch without values."""
     if task["input"] == "image":
-        return {"image": torch.zeros(EXAMPLES, *task["image_shape"], device=META)}
+        return {"image": torch.zeros(examples, *task["image_shape"], device=META)}
     # with a mask: without one transformers looks for padding among the ids, and there is nothing in them
-    ids = torch.zeros(EXAMPLES, TOKENS, dtype=torch.long, device=META)
+    ids = torch.zeros(examples, TOKENS, dtype=torch.long, device=META)
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
-def _offered(term: Config, task: Config, seen: dict[str, dict[str, Tensor]], teacher: str) -> Config:
-    """What the engine would offer a loss, with random numbers in it."""
-    generator = torch.Generator().manual_seed(0)
-
-    def drawn(like: Tensor) -> Tensor:
-        return torch.randn(like.shape, generator=generator, device="cpu").requires_grad_()
-
-    outputs = load.outputs_of(task)
-    with torch.device("cpu"):
-        labels = torch.zeros(EXAMPLES, dtype=torch.int64 if task["type"] == "classification" else torch.float32)
-        offered: Config = {
-            "labels": labels, "index": torch.arange(EXAMPLES), "mask": torch.ones(EXAMPLES, TOKENS, dtype=torch.long),
-            "teacher_logits": torch.randn(EXAMPLES, outputs, generator=generator),
-        }  # fmt: skip
-    taps = term["taps"] or {"student": [], "teacher": []}
-    offered["student_logits"] = drawn(seen["student"]["logits"])
-    offered["student_hidden"] = [drawn(seen["student"][tap]) for tap in taps["student"]]
-    offered["teacher_hidden"] = [drawn(seen[teacher][tap]).detach() for tap in taps["teacher"]]
-    return offered
+def _labelled(task: Config, views: int) -> Seen:
+    """What a batch tells beside its inputs."""
+    dtype = torch.int64 if task["type"] == "classification" else torch.float32
+    return {
+        "labels": torch.zeros(EXAMPLES * views, dtype=dtype),
+        "index": torch.arange(EXAMPLES).repeat_interleave(views),
+        "attention_mask": torch.ones(EXAMPLES, TOKENS, dtype=torch.long),
+    }

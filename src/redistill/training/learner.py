@@ -1,8 +1,10 @@
-"""What learns: the student with its auxiliary modules, and what the losses see of it and of the teachers."""
+"""What learns: the student, its peers and the modules beside them; and what the losses see of them and of teachers."""
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,22 +16,52 @@ from redistill.models import load
 from redistill.models.taps import tapped
 
 Config = dict[str, Any]
-Seen = dict[str, Tensor]  # tensors by tap; the student's logits as `logits`
+Shapes = list[tuple[int, ...]]
+Seen = dict[str, Tensor]  # tensors by tap; the logits of a model that learns as `logits`
+
+
+class Losses(Protocol):
+    """What a learner must know of the loss of a stage."""
+
+    students: frozenset[str]
+
+    def values(self, batch: Seen, seen: dict[str, Seen], own: nn.ModuleDict, moment: "Moment") -> dict[str, Tensor]:
+        """The value of each term."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where a pass stands: the share of the stage's steps that are done, and a seed of its own."""
+
+    share: float = 0.0
+    seed: int = 0
 
 
 class Learner(nn.Module):
-    """The student and the auxiliary modules, passed through together; trained as one."""
+    """The student, the peers that learn with it, the auxiliary modules and the losses' own; trained as one."""
 
-    def __init__(self, student: nn.Module, auxiliary: dict[str, nn.Module], said: Config):
+    def __init__(
+        self, student: nn.Module, auxiliary: dict[str, nn.Module], said: Config,
+        peers: dict[str, nn.Module] | None = None,
+    ):  # fmt: skip
         super().__init__()
-        self.student, self.auxiliary, self.said = student, nn.ModuleDict(auxiliary), said
+        self.student, self.peers = student, nn.ModuleDict(peers or {})
+        self.auxiliary, self.said = nn.ModuleDict(auxiliary), said
+        self.own = nn.ModuleDict()  # by term of the loss
         self.taps: dict[str, list[str]] = {}
-        self.full_precision, self.logits = False, True
+        self.full_precision = False
+        self.logits: frozenset[str] | None = None
         self.still: list[nn.Module] = []
 
-    def listen(self, taps: dict[str, list[str]], full_precision: bool, logits: bool = True) -> None:
-        """What the next stage looks at: taps by model (`student`, or a teacher), in models and in auxiliary modules;
-        and whether at the student's logits: a gradient that nobody asks for would be waited for by other processes.
+    @property
+    def models(self) -> dict[str, nn.Module]:
+        """The models that learn, by name."""
+        return {"student": self.student, **self.peers}
+
+    def listen(self, taps: dict[str, list[str]], full_precision: bool, logits: frozenset[str] | None = None) -> None:
+        """What the next stage looks at: taps by model (`student`, a peer, or a teacher), in models and in auxiliary
+        modules; and at whose logits, if not at all: a gradient that nobody asks for would be waited for by other
+        processes.
         """
         self.taps, self.full_precision, self.logits = taps, full_precision, logits
 
@@ -40,29 +72,39 @@ class Learner(nn.Module):
             module.eval()
         return self
 
-    def forward(self, batch: Seen, taught: dict[str, Seen], needs_student: bool) -> dict[str, Seen]:
-        """Tensors by model and tap.
+    def forward(self, batch: Seen, taught: dict[str, Seen], loss: Losses, moment: Moment) -> dict[str, Tensor]:
+        """The value of each term of the loss: computed in here, because other processes wait for the gradients of what
+        is passed through in here.
 
         Args:
             batch: a batch of examples.
             taught: what the teachers' taps gave, by teacher.
-            needs_student: whether the student is run at all; a stage may train a teacher's auxiliary modules alone.
+            loss: the loss of the stage, which says which models are run at all.
+            moment: where the pass stands.
+        """
+        seen = self.see(batch, taught, loss.students)
+        with torch.autocast(_device(batch), enabled=False):
+            return loss.values(batch, seen, self.own, moment)
+
+    def see(self, batch: Seen, taught: dict[str, Seen], students: Iterable[str] = ("student",)) -> dict[str, Seen]:
+        """Tensors by model and tap; of the models that learn, these are run. A stage may train a teacher's auxiliary
+        modules alone.
         """
         with self.exact(batch):
-            seen = {name: dict(tensors) for name, tensors in taught.items()}
-            own = [tap for tap in self.taps.get("student", []) if not tap.startswith("modules.")]
-            seen["student"] = {}
-            if needs_student:
-                with tapped(self.student, own, "student") as captured:
-                    logits = load.logits_of(self.student, batch)
-                seen["student"] = {"logits": logits if self.logits else logits.detach(), **captured}
+            seen = {name: dict(tensors) for name, tensors in taught.items()} | {name: {} for name in self.models}
+            for name in students:
+                model = self.models[name]
+                own = [tap for tap in self.taps.get(name, []) if not tap.startswith("modules.")]
+                with tapped(model, own, name) as captured:
+                    logits = load.logits_of(model, batch)
+                listened = self.logits is None or name in self.logits
+                seen[name] = {"logits": logits if listened else logits.detach(), **captured}
             self._pass_auxiliary(seen)
         return seen
 
     def exact(self, batch: Seen) -> AbstractContextManager[Any]:
         """Within, nothing is computed in mixed precision where the stage says so."""
-        device = next(iter(batch.values())).device.type
-        return torch.autocast(device, enabled=False) if self.full_precision else nullcontext()
+        return torch.autocast(_device(batch), enabled=False) if self.full_precision else nullcontext()
 
     def _pass_auxiliary(self, seen: dict[str, Seen]) -> None:
         """Run the auxiliary modules that are looked at, in the order in which they were named."""
@@ -76,6 +118,10 @@ class Learner(nn.Module):
                 side |= {f"modules.{tap}": tensor for tap, tensor in captured.items()}
 
 
+def _device(batch: Seen) -> str:
+    return next(iter(batch.values())).device.type
+
+
 def _is_in(tap: str, module: str) -> bool:
     return f"{tap}.".startswith((f"modules.{module}.", f"modules.{module}:"))
 
@@ -87,7 +133,7 @@ def needed(said: Config, terms: list[Config], teachers: list[str]) -> dict[str, 
         for side in ("student", "teacher"):
             for tap in (term["taps"] or {}).get(side, []):
                 name = said[tap.split(":")[0].split(".")[1]]["of"] if tap.startswith("modules.") else None
-                model = name or ("student" if side == "student" else term["teacher"] or teachers[0])
+                model = name or (term["student"] if side == "student" else term["teacher"] or teachers[0])
                 taps.setdefault(model, set()).add(tap)
     for name, module in reversed(said.items()):
         if any(_is_in(tap, name) for tap in taps.get(module["of"], ())):
@@ -115,18 +161,19 @@ class Teachers:
 
 
 def build_auxiliary(
-    said: Config, student: nn.Module, teachers: dict[str, nn.Module], batch: Seen, seed: int
+    said: Config, learning: dict[str, nn.Module], teachers: dict[str, nn.Module], batch: Seen, seed: int
 ) -> dict[str, nn.Module]:
-    """Build the auxiliary modules from the shapes that one batch has at their taps.
+    """Build the auxiliary modules from the shapes that one batch has at their taps, in the models that learn (`student`
+    and peers) and in the teachers.
 
     Raises:
         RedistillError: a tap leads nowhere, or a module cannot be built from these shapes.
     """
     built: dict[str, nn.Module] = {}
-    models = {"student": student, **teachers}
+    models = {**learning, **teachers}
     shapes: dict[str, tuple[int, ...]] = {}
     for name, module in said.items():
-        other = next(iter(teachers), "") if module["of"] == "student" else "student"
+        other = next(iter(teachers), "") if module["of"] in learning else "student"
         try:
             taken = _shape(models[module["of"]], module["of"], module["input"], batch, shapes)
             like = module["like"] and _shape(models[other], other, module["like"], batch, shapes)
@@ -140,6 +187,50 @@ def build_auxiliary(
         shapes[f"modules.{name}"] = tuple(output.shape[1:])
         built[name].train()
     return built
+
+
+def build_own(
+    learner: Learner, stages: list[Config], teachers: Teachers, batch: Seen, examples: list[int], seed: int
+) -> dict[str, nn.Module]:
+    """Build what the losses of these stages learn or remember, by term, from the shapes that one batch has at their
+    taps. Terms of one name share it, and so do stages.
+
+    Args:
+        examples: of the data of each stage.
+
+    Raises:
+        RedistillError: a tap leads nowhere, or the method cannot build from these shapes.
+    """
+    built: dict[str, nn.Module] = {}
+    for stage, count in zip(stages, examples, strict=True):
+        for name, term in stage["loss"].items():
+            signature = registry.signature("loss", term["method"])
+            if signature.built_with is None or name in built:
+                continue
+            student, teacher = shapes_at_taps(learner, term, teachers, batch)
+            torch.manual_seed(derived_seed(seed, f"loss {name}"))
+            settings = {key: term["settings"][key] for key in signature.built_with}
+            try:
+                with torch.device("cpu"):
+                    built[name] = registry.builder(term["method"])(student, teacher, count, **settings)
+            except ValueError as error:
+                raise RedistillError(f"loss.{name}: {error}") from None
+    return built
+
+
+def shapes_at_taps(learner: Learner, term: Config, teachers: Teachers, batch: Seen) -> tuple[Shapes, Shapes]:
+    """Shapes of the tensors, without the batch, that a term's taps give: the student's and the teacher's."""
+    names = list(teachers.models)
+    taps = needed(learner.said, [term], names)
+    learner.listen(taps, full_precision=True)
+    training = learner.training
+    with torch.no_grad():
+        seen = learner.eval().see(batch, teachers.see(batch, taps), [name for name in learner.models if name in taps])
+    learner.train(training)
+    sides = {"student": term["student"], "teacher": term["teacher"] or next(iter(names), "")}
+    said = term["taps"] or {"student": [], "teacher": []}
+    student, teacher = ([tuple(seen[sides[s]][tap].shape[1:]) for tap in said[s]] for s in ("student", "teacher"))
+    return student, teacher
 
 
 def _shape(model: nn.Module, whose: str, tap: str, batch: Seen, shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:

@@ -12,13 +12,14 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from redistill.data.examples import Examples
+from redistill.data.examples import NO_CLASS, Examples
+from redistill.environment import derived_seed
 from redistill.errors import RedistillError
 from redistill.models import dropout
 from redistill.models.used_rows import UsedRows
 from redistill.progress import track
-from redistill.training.learner import Learner, Seen, Teachers
-from redistill.training.loss import Loss
+from redistill.training.learner import Learner, Moment, Seen, Teachers
+from redistill.training.loss import VIEWS, Loss
 from redistill.training.optimise import set_rate
 from redistill.training.sampler import Batches
 
@@ -103,7 +104,7 @@ def one_step(stage: Stage, batch: np.ndarray) -> dict[str, float]:
         last = i == len(passes) - 1
         dropout.begin(stage.noise, stage.step, i)
         with nullcontext() if last else accelerator.no_sync(stage.prepared):
-            found = one_pass(stage, indices if len(indices) else batch[:1])
+            found = one_pass(stage, indices if len(indices) else batch[:1], i)
             accelerator.backward(found["loss"] * (share * processes))
         for name, value in found.items():
             values[name] = values.get(name, 0) + value.detach() * share
@@ -113,14 +114,25 @@ def one_step(stage: Stage, batch: np.ndarray) -> dict[str, float]:
     return dict(zip(names, totals.tolist(), strict=True))
 
 
-def one_pass(stage: Stage, indices: np.ndarray) -> dict[str, Tensor]:
-    """The loss and its terms on some examples."""
+def one_pass(stage: Stage, indices: np.ndarray, number: int = 0) -> dict[str, Tensor]:
+    """The loss and its terms on some examples, the pass of this number in its step."""
     batch: Seen = stage.data.batch(indices, str(stage.accelerator.device))
+    if stage.said["rotations"]:
+        batch = rotated(batch)
     with stage.accelerator.autocast(), stage.learner.exact(batch):
         taught = stage.teachers.see(batch, stage.learner.taps)
-    seen = stage.prepared(batch, taught, stage.loss.needs_student)
-    values = stage.loss.values(batch, seen)
-    return {"loss": stage.loss.total(values, stage.step / stage.steps), **values}
+    moment = Moment(stage.step / stage.steps, derived_seed(stage.noise, f"loss {stage.step} {number}"))
+    values = stage.prepared(batch, taught, stage.loss, moment)
+    return {"loss": stage.loss.total(values, moment.share), **values}
+
+
+def rotated(batch: Seen) -> Seen:
+    """Each image as it is, then turned by 90, 180 and 270 degrees; what is turned has no label."""
+    views = [torch.rot90(batch["image"], turns, (2, 3)) for turns in range(VIEWS)]
+    labels = batch["labels"].repeat_interleave(VIEWS).reshape(-1, VIEWS).clone()
+    labels[:, 1:] = math.nan if labels.is_floating_point() else NO_CLASS
+    image = torch.stack(views, 1).flatten(0, 1)
+    return {"image": image, "labels": labels.flatten(), "index": batch["index"].repeat_interleave(VIEWS)}
 
 
 def _update(stage: Stage) -> None:

@@ -1,17 +1,22 @@
 """The loss of a stage: named terms with weights, each called with what it asks for by name."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from redistill import registry
-from redistill.distill.outputs import Stored
-from redistill.training.learner import Seen
+from redistill.environment import derived_seed
+from redistill.errors import RedistillError
+from redistill.training.learner import Moment, Seen
 
 Config = dict[str, Any]
+OF_TEACHER = {"teacher_logits", "teacher_hidden"}
+VIEWS = 4  # of an image that is rotated: by 0, 90, 180 and 270 degrees
 
 
 @dataclass(frozen=True)
@@ -23,8 +28,17 @@ class Term:
     teacher: str
 
     @property
+    def signature(self) -> registry.Signature:
+        return registry.signature("loss", self.said["method"])
+
+    @property
     def inputs(self) -> tuple[str, ...]:
-        return registry.signature("loss", self.said["method"]).inputs
+        return self.signature.inputs
+
+    @property
+    def student(self) -> str:
+        student: str = self.said["student"]
+        return student
 
     def weight(self, share: float) -> float:
         """Its weight when this share of the stage's steps is done: constant, or on a straight line."""
@@ -41,46 +55,124 @@ class Term:
         return f"{weight} * {self.name} ({self.said['method']}{settings})"
 
 
-class Loss:
-    """The terms of a stage, and the stored teacher outputs that they ask for."""
+class Outputs(Protocol):
+    """A teacher's stored logits."""
 
-    def __init__(self, stage: Config, inputs: dict[str, Path], teachers: list[str]):
-        self.terms = [
-            Term(name, said, said["teacher"] or (teachers[0] if teachers else ""))
-            for name, said in stage["loss"].items()
-        ]
-        asking = {term.teacher for term in self.terms if "teacher_logits" in term.inputs}
-        self.stored = {name: Stored(inputs, name, stage["data"]) for name in sorted(asking)}
-        asked = {name for term in self.terms for name in term.inputs}
-        self.needs_logits = "student_logits" in asked
-        self.needs_student = self.needs_logits or "student_hidden" in asked
+    def of(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Logits (B, C) of these examples."""
+
+
+class Loss:
+    """The terms of a stage, and what they ask for of the teachers: stored outputs, and the layers that end them.
+
+    Args:
+        stage: the stage as a resolved config has it.
+        teachers: names of the teachers, in order; the first is meant where a term names none.
+        stored: outputs of the teachers whose logits a term asks for, by name; see `asked_for_logits`.
+        heads: the linear layers that end the models, by name; those that a term asks for.
+    """
+
+    def __init__(
+        self, stage: Config, teachers: list[str], stored: Mapping[str, Outputs], heads: Mapping[str, nn.Module]
+    ):
+        self.terms = _terms(stage, teachers)
+        self.teachers, self.stored, self.heads = teachers, stored, heads
+        self.views = VIEWS if stage["rotations"] else 1
+        self.heard = frozenset(term.student for term in self.terms if "student_logits" in term.inputs)
+        compared = {term.student for term in self.terms if "student_hidden" in term.inputs}
+        learning = {term.teacher for term in self.terms if OF_TEACHER & set(term.inputs)} - set(teachers)
+        self.students = frozenset(self.heard | compared | learning)
+
+    @property
+    def needs_student(self) -> bool:
+        """Whether the student is run; a stage may train what is beside it alone."""
+        return "student" in self.students
 
     def __str__(self) -> str:
         return " + ".join(map(str, self.terms))
 
-    def values(self, batch: Seen, seen: dict[str, Seen]) -> dict[str, Tensor]:
-        """The value of each term, unweighted, on a batch and what the models gave for it."""
-        return {t.name: self._value(t, batch, seen) for t in self.terms}
+    def values(self, batch: Seen, seen: dict[str, Seen], own: nn.ModuleDict, moment: Moment) -> dict[str, Tensor]:
+        """The value of each term, unweighted, on a batch and what the models gave for it.
 
-    def _value(self, term: Term, batch: Seen, seen: dict[str, Seen]) -> Tensor:
-        function = registry.get("loss", term.said["method"])
-        offered: dict[str, Any] = {
-            "labels": batch["labels"],
-            "index": batch["index"],
-            "mask": batch.get("attention_mask"),
-        }
-        if "student_logits" in term.inputs:
-            offered["student_logits"] = seen["student"]["logits"].float()
-        if "teacher_logits" in term.inputs:
-            stored = self.stored[term.teacher].of(batch["index"].cpu().numpy())
-            offered["teacher_logits"] = torch.from_numpy(stored).to(batch["index"].device)
-        if "student_hidden" in term.inputs:
-            offered["student_hidden"] = [seen["student"][tap].float() for tap in term.said["taps"]["student"]]
-        if "teacher_hidden" in term.inputs:
-            offered["teacher_hidden"] = [seen[term.teacher][tap].float() for tap in term.said["taps"]["teacher"]]
-        value: Tensor = function(*(offered[name] for name in term.inputs), **term.said["settings"])
+        Args:
+            batch: the batch; of rotated images, each example's views follow one another.
+            seen: tensors by model and tap.
+            own: what the methods learn or remember, by term.
+            moment: where the pass stands.
+        """
+        return {term.name: self._value(term, batch, seen, own, moment) for term in self.terms}
+
+    def _value(self, term: Term, batch: Seen, seen: dict[str, Seen], own: nn.ModuleDict, moment: Moment) -> Tensor:
+        given = self.arguments(term, batch, seen, own, moment)
+        settings = {name: term.said["settings"][name] for name in term.signature.called_with}
+        value: Tensor = registry.get("loss", term.said["method"])(*given.values(), **settings)
         return value
+
+    def arguments(
+        self, term: Term, batch: Seen, seen: dict[str, Seen], own: nn.ModuleDict, moment: Moment
+    ) -> dict[str, Any]:
+        """What a method is called with, by the names of its positional parameters (`redistill.distill.inputs`).
+
+        Raises:
+            RedistillError: it asks for the layer that ends a model which ends in no linear layer.
+        """
+        # of several views of an example, a method that does not ask for them is shown the first: the example as it is
+        step = 1 if "views" in term.inputs else self.views
+        of_the_moment = {
+            "own": lambda: own[term.name],
+            "share": lambda: moment.share,
+            "generator": lambda: torch.Generator().manual_seed(derived_seed(moment.seed, term.name)),
+        }
+        return {
+            name: of_the_moment[name]() if name in of_the_moment else self._seen(name, term, batch, seen, step)
+            for name in term.inputs
+        }
+
+    def _seen(self, name: str, term: Term, batch: Seen, seen: dict[str, Seen], step: int) -> Any:
+        if name in ("labels", "index"):
+            return batch[name][::step]
+        if name == "mask":
+            return batch["attention_mask"]
+        if name == "views":
+            return self.views
+        if name == "student_logits":
+            return seen[term.student]["logits"][::step].float()
+        if name == "teacher_logits":
+            if term.teacher in self.stored:
+                return self._stored(term.teacher, batch)
+            return seen[term.teacher]["logits"][::step].detach().float()
+        if name == "all_teacher_logits":
+            return [self._stored(teacher, batch) for teacher in self.teachers]
+        if name == "student_hidden":
+            return [seen[term.student][tap][::step].float() for tap in term.said["taps"]["student"]]
+        if name == "teacher_hidden":
+            given = [seen[term.teacher][tap][::step].float() for tap in term.said["taps"]["teacher"]]
+            return given if term.teacher in self.teachers else [tensor.detach() for tensor in given]
+        model = term.student if name == "student_head" else term.teacher
+        if model not in self.heads:
+            raise RedistillError(
+                f"loss `{term.said['method']}` needs the linear layer that ends `{model}`: it has none"
+            )
+        return self.heads[model]
+
+    def _stored(self, teacher: str, batch: Seen) -> Tensor:
+        """What a teacher said of the examples as they are."""
+        index = batch["index"][:: self.views]
+        return torch.from_numpy(self.stored[teacher].of(index.cpu().numpy())).to(index.device)
 
     def total(self, values: dict[str, Tensor], share: float) -> Tensor:
         """The weighted sum when this share of the stage's steps is done."""
         return torch.stack([term.weight(share) * values[term.name] for term in self.terms]).sum()
+
+
+def _terms(stage: Config, teachers: list[str]) -> list[Term]:
+    first = teachers[0] if teachers else ""
+    return [Term(name, said, said["teacher"] or first) for name, said in stage["loss"].items()]
+
+
+def asked_for_logits(stage: Config, teachers: list[str]) -> list[str]:
+    """The teachers whose stored logits a stage needs."""
+    terms = _terms(stage, teachers)
+    if any("all_teacher_logits" in term.inputs for term in terms):
+        return teachers
+    return [name for name in teachers if any(t.teacher == name and "teacher_logits" in t.inputs for t in terms)]

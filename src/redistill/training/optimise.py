@@ -13,14 +13,15 @@ from redistill.models.taps import find
 from redistill.training.learner import Learner
 
 Config = dict[str, Any]
+BESIDE = {"modules": "auxiliary", "loss": "own", "peers": "peers"}  # the first step of a path, and where it leads
 _LAYER = re.compile(r"(?:^|\.)(?:layer|layers|block|blocks|h)\.(\d+)\.")
 
 
 def freeze(learner: Learner, frozen: list[str], trained: list[str] | None) -> None:
     """Train everything but the `frozen` modules; or, if given, only the `trained` ones of the rest.
 
-    Paths are in the student, or begin with `modules.` for an auxiliary module. Norms that are not trained keep their
-    statistics too.
+    Paths are in the student, or begin with `modules.` for an auxiliary module, `loss.` for what a term of the loss
+    learns, or `peers.` for a model that learns beside the student. Norms that are not trained keep their statistics.
 
     Raises:
         RedistillError: there is no module of that path; or nothing is left to train.
@@ -40,15 +41,17 @@ def freeze(learner: Learner, frozen: list[str], trained: list[str] | None) -> No
 
 def _require(learner: Learner, paths: list[str]) -> None:
     for path in paths:
-        if path.startswith("modules."):
-            find(learner.auxiliary, path.removeprefix("modules."), "experiment")
+        first, _, rest = path.partition(".")
+        if first in BESIDE:
+            find(getattr(learner, BESIDE[first]), rest, "experiment")
         else:
             find(learner.student, path, "student")
 
 
 def full(path: str) -> str:
-    """A path in the learner, which holds the student and the auxiliary modules side by side."""
-    return f"auxiliary.{path.removeprefix('modules.')}" if path.startswith("modules.") else f"student.{path}"
+    """A path in the learner, which holds the student and what is beside it."""
+    first, _, rest = path.partition(".")
+    return f"{BESIDE[first]}.{rest}" if first in BESIDE else f"student.{path}"
 
 
 def optimiser(learner: Learner, said: Config) -> Optimizer:

@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,20 @@ from safetensors.torch import save_file
 from torch import nn
 
 from redistill.data import examples
+from redistill.distill.outputs import Stored
 from redistill.environment import derived_seed
 from redistill.errors import RedistillError
 from redistill.interruption import deferred
 from redistill.models import load, predict
+from redistill.models.head import head_of
 from redistill.models.recompute import recomputed
 from redistill.models.used_rows import UsedRows, use_rows, use_whole_table
 from redistill.provenance.store import pretty
 from redistill.training.hooks import Best, Checkpoints, Log
-from redistill.training.learner import Learner, Teachers, build_auxiliary, needed
+from redistill.training.learner import Learner, Teachers, build_auxiliary, build_own, needed
 from redistill.training.loop import Hook, Stage, train
-from redistill.training.loss import Loss
-from redistill.training.optimise import freeze, optimiser
+from redistill.training.loss import Loss, asked_for_logits
+from redistill.training.optimise import BESIDE, freeze, optimiser
 from redistill.training.sampler import Batches
 
 Config = dict[str, Any]
@@ -123,8 +125,9 @@ def _learner(
     """The learner of a stage: the student as it was last built, with its auxiliary modules; what a stage before has
     learnt is carried over where the stage says `keep`, and in auxiliary modules of the same shape.
     """
-    built = [0, *(i for i, stage in enumerate(config["stages"][: index + 1]) if stage["rebuild"])][-1]
-    rebuild = config["stages"][built]["rebuild"]
+    stages = config["stages"]
+    built = [0, *(i for i, stage in enumerate(stages[: index + 1]) if stage["rebuild"])][-1]
+    rebuild = stages[built]["rebuild"]
     said, role = (rebuild["student"], f"start of stage {built}") if rebuild else (config["student"], "start")
     purpose = f"initialisation {built}" if rebuild else "initialisation"
     seed = derived_seed(config["seed"], purpose)
@@ -132,12 +135,28 @@ def _learner(
     _refuse_long(student, int(data.lengths.max()))
     device = next(student.parameters()).device
     batch = data.batch(np.arange(1), str(device))
-    auxiliary = build_auxiliary(config["modules"], student, teachers.models, batch, config["seed"])
-    learner = Learner(student, auxiliary, config["modules"])
+    peers = _peers(config, inputs)
+    models = {"student": student, **peers}
+    auxiliary = build_auxiliary(config["modules"], models, teachers.models, batch, config["seed"])
+    learner = Learner(student, auxiliary, config["modules"], peers)
     load.placed(learner.auxiliary, config["runtime"])
+    until = next((i for i in range(built + 1, len(stages)) if stages[i]["rebuild"]), len(stages))
+    examples_of = [examples.count(inputs, stage["data"]) for stage in stages[built:until]]
+    learner.own.update(build_own(learner, stages[built:until], teachers, batch, examples_of, config["seed"]))
+    load.placed(learner.own, config["runtime"])
     if before is not None:
         _carry_over(learner, before, rebuild["keep"])
     return learner
+
+
+def _peers(config: Config, inputs: dict[str, Path]) -> dict[str, nn.Module]:
+    """The models that learn beside the student."""
+    peers = {}
+    for name, said in config["peers"].items():
+        seed = derived_seed(config["seed"], f"initialisation of {name}")
+        role = inputs.get(f"start of peer {name}")
+        peers[name] = load.build(said, config["task"], config["runtime"], role, seed)
+    return peers
 
 
 def _as_it_is(config: Config, inputs: dict[str, Path]) -> Learner:
@@ -155,12 +174,12 @@ def _refuse_long(student: nn.Module, length: int) -> None:
 
 def _carry_over(learner: Learner, before: Learner, keep: list[str]) -> None:
     state, old = learner.state_dict(), before.state_dict()
-    kept = ["auxiliary", *(f"student.{module}" for module in keep)]
+    kept = ["auxiliary", "peers", "own", *(f"student.{module}" for module in keep)]
     for name, tensor in old.items():
         fits = name in state and state[name].shape == tensor.shape
         if load.within(name, kept) and fits:
             state[name] = tensor
-        elif load.within(name, kept[1:]):
+        elif load.within(name, kept[3:]):
             raise RedistillError(f"`{name}` cannot be kept: the student of this stage has none of that name and shape")
     learner.load_state_dict(state)
 
@@ -172,9 +191,10 @@ def _stage(
     """A stage at its beginning: frozen, optimised, seeded, and prepared by accelerate."""
     said, seed = config["stages"][index], config["seed"]
     names = sorted({role.split()[1] for role in inputs if role.startswith(("outputs ", "teacher "))})
-    loss = Loss(said, inputs, names)
+    stored = {name: Stored(inputs, name, said["data"]) for name in asked_for_logits(said, names)}
+    loss = Loss(said, names, stored, _heads(config["task"], learner, teachers))
     taps = needed(config["modules"], list(said["loss"].values()), list(teachers.models))
-    learner.listen(taps, said["precision"] is not None, loss.needs_logits)
+    learner.listen(taps, said["precision"] is not None, loss.heard)
     freeze(learner, said["frozen"], said["trained"])
     rows = _used_rows(said["optimiser"], data, learner)
     accelerator.free_memory()  # what it holds of the stage before
@@ -190,6 +210,15 @@ def _stage(
     )  # fmt: skip
 
 
+def _heads(task: Config, learner: Learner, teachers: Teachers) -> dict[str, nn.Module]:
+    """The layers that end the models, as far as these end in a linear one."""
+    heads: dict[str, nn.Module] = {}
+    for name, model in {**learner.models, **teachers.models}.items():
+        with suppress(RedistillError):
+            heads[name] = head_of(model, load.outputs_of(task))
+    return heads
+
+
 def _used_rows(optimiser: Config, data: examples.Examples, learner: Learner) -> UsedRows | None:
     """The rows of the student's embeddings that a stage trains, where its optimiser does nothing to the others but to
     let them decay.
@@ -201,10 +230,12 @@ def _used_rows(optimiser: Config, data: examples.Examples, learner: Learner) -> 
 
 def _write(config: Config, inputs: dict[str, Path], learner: Learner, work: Path) -> None:
     load.save(learner.student, inputs, work)
-    if config["modules"]:
-        save_file(
-            {n: t.contiguous() for n, t in learner.auxiliary.state_dict().items()}, work / "auxiliary.safetensors"
-        )
+    beside = {
+        f"{first}.{name}": tensor.contiguous()
+        for first, held in BESIDE.items() for name, tensor in getattr(learner, held).state_dict().items()
+    }  # fmt: skip
+    if beside:
+        save_file(beside, work / "auxiliary.safetensors")
     (work / "resolved.json").write_text(pretty(config), encoding="utf-8")
     if config["task"]["type"] != "unlabelled":
         _predict(learner.student, config, inputs, work)

@@ -25,6 +25,9 @@ class Experiment(Strict):
     teacher: Teacher | None = Field(None, description="Who teaches, where a loss needs a teacher")
     teachers: dict[Word, Teacher] = Field(default={}, description="Several teachers by name, in the place of `teacher`")
     student: Student | None = Field(None, description="The model that is trained")
+    peers: dict[Word, Student] = Field(
+        default={}, description="Models that learn beside the student, in the same run; only the student is evaluated"
+    )
     modules: dict[Word, Auxiliary] = Field(default={}, description="Auxiliary modules by name, shared by all stages")
     stages: list[Stage] = Field(default=[], description="Stages of training, in order; none with `start.head` alone")
     evaluation: Evaluation = Field(default=Evaluation(), description="How the result is evaluated")
@@ -36,8 +39,10 @@ class Experiment(Strict):
     def _one_way_to_name_teachers(self) -> "Experiment":
         if self.teacher is not None and self.teachers:
             raise ValueError("give either `teacher` or `teachers`")
-        if "student" in self.teachers:
-            raise ValueError("a teacher cannot be called `student`")
+        if "student" in {*self.teachers, *self.peers}:
+            raise ValueError("neither a teacher nor a peer can be called `student`")
+        if both := set(self.all_teachers) & set(self.peers):
+            raise ValueError(f"`{min(both)}` is a teacher and a peer: two models need two names")
         return self
 
     @property

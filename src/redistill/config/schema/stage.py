@@ -55,7 +55,10 @@ class Term(Component):
     kind = "loss"
 
     weight: Weight = Field(description="Its weight in the sum")
-    teacher: Word | None = Field(None, description="Which teacher it listens to, where there are several")
+    student: Word = Field("student", description="Which model it trains: `student`, or one of the experiment's `peers`")
+    teacher: Word | None = Field(
+        None, description="Which teacher it listens to, where there are several; or `student` or a peer, as it is then"
+    )
     taps: Taps | None = Field(None, description="What it compares inside the models")
 
 
@@ -116,6 +119,9 @@ class Stage(Strict):
         False,
         description="Compute activations again in the backward pass instead of keeping them: less memory, more time, "
         "same numbers. For transformers",
+    )
+    rotations: bool = Field(
+        False, description="Show each image turned by 90, 180 and 270 degrees too, to the losses that ask for `views`"
     )
     rebuild: Rebuild | None = Field(None, description="Go on with another student from this stage on")
     frozen: list[str] = Field(default=[], description="Modules that are not trained")
