@@ -286,6 +286,24 @@ def tune(study: StudyArgument = DEFAULT_STUDY,
 
 
 @app.command()
+def methods(
+    name: Annotated[str | None, typer.Argument(help="All about this one: formula, source, needs, use")] = None,
+) -> None:
+    """List the methods of distillation, or say all about one."""
+    from redistill import catalogue
+
+    if name is not None:
+        print(catalogue.in_text(catalogue.method(name)))
+        return
+    family = ""
+    for found in catalogue.methods():
+        if found.family != family:
+            family = found.family
+            print(f"{family}:")
+        print(f"  {found.name:<22} {found.title}")
+
+
+@app.command()
 def import_torchdistill(
     files: Annotated[list[Path], typer.Argument(help="YAML files of torchdistill 1.x")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to")],
