@@ -13,7 +13,7 @@ from redistill import registry
 
 Inputs = dict[str, Any]
 LEARNS = ("student_logits", "student_hidden")
-NOT_BY_EXAMPLE = ("own", "teacher_head", "student_head", "share", "generator")
+NOT_BY_EXAMPLE = ("own", "teacher_head", "student_head", "share", "generator", "views")
 
 
 class Draw:
@@ -44,8 +44,11 @@ class Case:
     same: changes of the inputs that the formula promises not to see.
     permutes: whether the order of the examples is one of them.
     zero: whether a student that says what the teacher says costs nothing.
+    whole_gradient: whether its gradient is that of its value; a formula may hold some of the student constant.
     examples: of the stage's data, for methods that remember them.
     sizes: of batches; a method that relates examples needs two to say anything, and must stand one.
+    before: what has happened to `own` before, in place: what a first batch sets follows from that batch, and a gradient
+        does not know it.
     """
 
     method: str
@@ -55,8 +58,10 @@ class Case:
     same: Mapping[str, Callable[[Inputs], Inputs]] = field(default_factory=dict)
     permutes: bool = True
     zero: bool = False
+    whole_gradient: bool = True
     examples: int = 16
     sizes: tuple[int, ...] = (1, 2, 5)
+    before: Callable[[nn.Module], None] | None = None
     note: str = ""
 
     def __str__(self) -> str:
@@ -77,6 +82,8 @@ class Case:
         if "own" in self.asked:
             torch.manual_seed(seed)
             inputs["own"] = self.own(inputs).double()
+            if self.before:
+                self.before(inputs["own"])
         return {name: _cast(value, dtype) for name, value in inputs.items()}
 
     def own(self, inputs: Inputs) -> nn.Module:
@@ -101,6 +108,8 @@ class Case:
 def _given(inputs: Inputs, name: str) -> Any:
     if name == "generator":
         return torch.Generator().manual_seed(7)
+    if name == "mask":
+        return inputs.get(name)  # None where a method takes images as well as texts
     return copy.deepcopy(inputs[name]) if name == "own" else inputs[name]
 
 
@@ -113,9 +122,9 @@ def _cast(value: Any, dtype: torch.dtype) -> Any:
 
 
 def learning(inputs: Inputs) -> list[Tensor]:
-    """The student's tensors, with a gradient asked for; in place."""
+    """The student's tensors, with a gradient asked for; in place. Where only `own` learns, what it is given."""
     found = []
-    for name in LEARNS:
+    for name in LEARNS if set(LEARNS) & set(inputs) else ("teacher_hidden",):
         value = inputs.get(name, [])
         found += value if isinstance(value, list) else [value]
     return [tensor.requires_grad_() for tensor in found]
