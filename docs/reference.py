@@ -1,6 +1,6 @@
 """Write what follows from the schema, the components and the metrics; `--check` only compares.
 
-docs/config.md between its markers, docs/defaults.yaml, and configs/schema/*.json for editors.
+docs/config.md between its markers, docs/defaults.yaml, docs/methods.md, and configs/schema/*.json for editors.
 """
 
 import ast
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from defaults import defaults
+from methods import page
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 from schemas import schemas
@@ -38,6 +39,7 @@ def files() -> dict[Path, str]:
     written = {
         page: BLOCK.sub(lambda m: f"{m[1]}\n{_block(m[2])}\n\n{m[3]}", page.read_text(encoding="utf-8")),
         ROOT / "docs" / "defaults.yaml": defaults(in_words),
+        ROOT / "docs" / "methods.md": page(),
     }
     for name, value in schemas().items():
         text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"

@@ -77,11 +77,6 @@ def load(task: dict[str, Any], inputs: dict[str, Path], splits: list[str]) -> Ex
     return Examples(ids, where, label_tensor, lengths, tokens=tokens, types=types)
 
 
-def count(inputs: dict[str, Path], splits: list[str]) -> int:
-    """How many examples these splits of a prepared task have."""
-    return sum(pq.read_metadata(inputs["dataset"] / f"{split}.parquet").num_rows for split in splits)
-
-
 def _texts(folder: Path, split: str, what: str) -> list[np.ndarray]:
     """Token ids of each text, or their types: views into one memory-mapped array."""
     flat = np.load(folder / f"{split}.{what}.npy", mmap_mode="r")

@@ -11,6 +11,8 @@
     teacher_head                     the linear layer that ends the teacher; not trained
     student_head                     the linear layer that ends the student
     own                              the module that `build_own` of the method's file makes: what it learns or remembers
+    views                            how many rows each example has: 4 where a stage has `rotations`, which follow one
+                                     another, else 1; who does not ask for it is given the first of each
     share                            the share of the stage's steps that are done, in [0, 1]
     generator                        a generator of random numbers, the same for a step however often it is run
 """

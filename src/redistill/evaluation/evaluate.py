@@ -1,5 +1,6 @@
 """Metrics of a cell's runs, from their stored predictions; many runs in one process, and no torch."""
 
+import json
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -16,21 +17,16 @@ from redistill.provenance.store import pretty
 def evaluate(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[str, Any]:
     """Write metrics.json: the runs of the cell by role (`seed 0`), and the metric of each on `dev`.
 
-    With an input `dataset`, the others are what runs say of that data set's dev split.
-
-    Where the cell chooses among trials, `select` holds each trial's mean over the seeds on that split; the best one,
-    the first of equals, is `chosen`, and its runs are the cell's.
+    With an input `dataset`, the others are what runs say of that data set's dev split. Where the cell chooses among
+    trials, the runs of the `chosen` one are the cell's; with an input `choice`, they were run after it was made.
     """
     dataset = inputs.get("dataset")
-    runs, said = {role: folder for role, folder in inputs.items() if role != "dataset"}, {}
-    if "trials" in config:
-        trials = [_runs_of(f"trial {i} ", inputs) for i in range(len(config["trials"]))]
-        means = [fmean(score(run, config["metric"], "select")["value"] for run in t.values()) for t in trials]
-        best = max(range(len(means)), key=lambda i: (means[i], -i))
-        runs, said = (
-            trials[best],
-            {"chosen": config["trials"][best], "select": dict(zip(config["trials"], means, strict=True))},
-        )
+    runs, said = {role: folder for role, folder in inputs.items() if role not in ("dataset", "choice")}, {}
+    if "choice" in inputs:
+        said = read_choice(inputs["choice"])
+    elif "trials" in config:
+        said = _best(config, inputs)
+        runs = _runs_of(f"trial {config['trials'].index(said['chosen'])} ", inputs)
     written = {
         "metric": config["metric"],
         "runs": {role: folder.name for role, folder in runs.items()},
@@ -41,6 +37,26 @@ def evaluate(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dic
         written["dataset"] = dataset.name
     (work / "metrics.json").write_text(pretty(written), encoding="utf-8")
     return {"runs": len(runs)}
+
+
+def choose(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[str, Any]:
+    """Write choice.json: which of several trials has the best mean over the seeds on `select`; the first of equals."""
+    (work / "choice.json").write_text(pretty(_best(config, inputs)), encoding="utf-8")
+    return {"trials": len(config["trials"])}
+
+
+def read_choice(folder: Path) -> dict[str, Any]:
+    """What `choose` wrote: `select`, each trial's mean, and `chosen`, the name of the best."""
+    choice: dict[str, Any] = json.loads((folder / "choice.json").read_text(encoding="utf-8"))
+    return choice
+
+
+def _best(config: dict[str, Any], inputs: dict[str, Path]) -> dict[str, Any]:
+    names = config["trials"]
+    trials = [_runs_of(f"trial {i} ", inputs) for i in range(len(names))]
+    means = [fmean(score(run, config["metric"], "select")["value"] for run in t.values()) for t in trials]
+    best = max(range(len(means)), key=lambda i: (means[i], -i))
+    return {"chosen": names[best], "select": dict(zip(names, means, strict=True))}
 
 
 def _runs_of(trial: str, inputs: dict[str, Path]) -> dict[str, Path]:

@@ -18,7 +18,7 @@ METHODS = {
     "SKDDirectionLoss": "skd_direction", "LogitStdKDLoss": "logit_std", "RegularizationLoss": "norm",
 }  # fmt: skip
 FEATURES = "feature_mse"  # mean squared error between two modules' outputs
-TEXT_FEATURES = "hidden_mse"
+TEXT_FEATURES = "tinybert_hidden"
 RECONSTRUCTION = "reconstruction"  # of a tap by a module of the same side
 TEACHER_PATHS = {"paraphraser_path", "knowledge_translator_path"}
 STUDENT_PATHS = {"translator_path", "feature_adapter_path", "entropy_module_path"}

@@ -283,9 +283,8 @@ class _ModelChecker:
         for name, term in said["loss"].items():
             if registry.plugin("loss", term["method"]):
                 continue
-            one = {"loss": {name: term}}
             try:
-                learner.own.update(build_own(learner, [one], shown, _batch(config["task"]), [REMEMBERED], 0))
+                learner.own.update(build_own(learner, {name: term}, shown, _batch(config["task"]), REMEMBERED, 0))
             except (RedistillError, RuntimeError, IndexError, TypeError) as error:
                 self._say(document, (*here, "loss", name), error)
 
@@ -343,7 +342,7 @@ class _ModelChecker:
         for side in ("student", "teacher"):
             wanted = SHAPES.get(term.signature.shapes.get(f"{side}_hidden", ""))
             for i, shape in enumerate(shapes.get(f"{side}_hidden", [])):
-                if wanted is not None and len(shape) != wanted[0]:
+                if wanted is not None and len(_squeezed(shape, wanted[0])) != wanted[0]:
                     tap = term.said["taps"][side][i]
                     self._say(document, (*path, "taps", side, i),
                               f"{method} compares {wanted[1]}, and `{tap}` gives {shape}")  # fmt: skip
@@ -357,6 +356,13 @@ class _ModelChecker:
             return
         if not isinstance(value, Tensor) or value.ndim:
             self._say(document, path, f"{method} gives no single number for {_listed(shapes)}")
+
+
+def _squeezed(shape: tuple[int, ...], dimensions: int) -> tuple[int, ...]:
+    """A shape without the dimensions of size 1 that it ends in, as pooling leaves them, as far as it has too many."""
+    while len(shape) > dimensions and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape
 
 
 class Drawn:

@@ -190,31 +190,29 @@ def build_auxiliary(
 
 
 def build_own(
-    learner: Learner, stages: list[Config], teachers: Teachers, batch: Seen, examples: list[int], seed: int
+    learner: Learner, terms: dict[str, Config], teachers: Teachers, batch: Seen, examples: int, seed: int
 ) -> dict[str, nn.Module]:
-    """Build what the losses of these stages learn or remember, by term, from the shapes that one batch has at their
-    taps. Terms of one name share it, and so do stages.
+    """Build what the losses of a stage learn or remember, by term, from the shapes that one batch has at their taps.
 
     Args:
-        examples: of the data of each stage.
+        examples: of the stage's data.
 
     Raises:
         RedistillError: a tap leads nowhere, or the method cannot build from these shapes.
     """
     built: dict[str, nn.Module] = {}
-    for stage, count in zip(stages, examples, strict=True):
-        for name, term in stage["loss"].items():
-            signature = registry.signature("loss", term["method"])
-            if signature.built_with is None or name in built:
-                continue
-            student, teacher = shapes_at_taps(learner, term, teachers, batch)
-            torch.manual_seed(derived_seed(seed, f"loss {name}"))
-            settings = {key: term["settings"][key] for key in signature.built_with}
-            try:
-                with torch.device("cpu"):
-                    built[name] = registry.builder(term["method"])(student, teacher, count, **settings)
-            except ValueError as error:
-                raise RedistillError(f"loss.{name}: {error}") from None
+    for name, term in terms.items():
+        signature = registry.signature("loss", term["method"])
+        if signature.built_with is None:
+            continue
+        student, teacher = shapes_at_taps(learner, term, teachers, batch)
+        torch.manual_seed(derived_seed(seed, f"loss {name}"))
+        settings = {key: term["settings"][key] for key in signature.built_with}
+        try:
+            with torch.device("cpu"):
+                built[name] = registry.builder(term["method"])(student, teacher, examples, **settings)
+        except ValueError as error:
+            raise RedistillError(f"loss.{name}: {error}") from None
     return built
 
 

@@ -16,6 +16,7 @@ from redistill.data import examples
 from redistill.distill.outputs import Stored
 from redistill.environment import derived_seed
 from redistill.errors import RedistillError
+from redistill.evaluation.evaluate import read_choice
 from redistill.interruption import deferred
 from redistill.models import load, predict
 from redistill.models.head import head_of
@@ -43,7 +44,8 @@ def run(
 
     Args:
         config: the resolved config.
-        inputs: folders by role: dataset, and as needed tokens, tokenizer, start, teacher NAME, outputs NAME SPLIT.
+        inputs: folders by role: dataset, and as needed tokens, tokenizer, start, teacher NAME, outputs NAME SPLIT; and
+            the choice, if the config has several `trials`: then only the chosen one is trained.
         every: how often to save: after so many `steps`, or `seconds`.
         watching: further hooks.
 
@@ -51,6 +53,8 @@ def run(
         RedistillError: the loss is not finite, a path names no module, or data and models do not fit.
         Interrupted: SIGTERM came; what was done is saved.
     """
+    if "trials" in config:
+        config = {**config["trials"][read_choice(inputs["choice"])["chosen"]], "seed": config["seed"]}
     load.prepare_torch(config["runtime"], config["task"])
     accelerator = _accelerator(config["runtime"])
     teachers = Teachers(inputs, config["runtime"])
@@ -140,10 +144,6 @@ def _learner(
     auxiliary = build_auxiliary(config["modules"], models, teachers.models, batch, config["seed"])
     learner = Learner(student, auxiliary, config["modules"], peers)
     load.placed(learner.auxiliary, config["runtime"])
-    until = next((i for i in range(built + 1, len(stages)) if stages[i]["rebuild"]), len(stages))
-    examples_of = [examples.count(inputs, stage["data"]) for stage in stages[built:until]]
-    learner.own.update(build_own(learner, stages[built:until], teachers, batch, examples_of, config["seed"]))
-    load.placed(learner.own, config["runtime"])
     if before is not None:
         _carry_over(learner, before, rebuild["keep"])
     return learner
@@ -174,12 +174,12 @@ def _refuse_long(student: nn.Module, length: int) -> None:
 
 def _carry_over(learner: Learner, before: Learner, keep: list[str]) -> None:
     state, old = learner.state_dict(), before.state_dict()
-    kept = ["auxiliary", "peers", "own", *(f"student.{module}" for module in keep)]
+    kept = ["auxiliary", "peers", *(f"student.{module}" for module in keep)]
     for name, tensor in old.items():
         fits = name in state and state[name].shape == tensor.shape
         if load.within(name, kept) and fits:
             state[name] = tensor
-        elif load.within(name, kept[3:]):
+        elif load.within(name, kept[2:]):
             raise RedistillError(f"`{name}` cannot be kept: the student of this stage has none of that name and shape")
     learner.load_state_dict(state)
 
@@ -190,6 +190,7 @@ def _stage(
 ) -> Stage:  # fmt: skip
     """A stage at its beginning: frozen, optimised, seeded, and prepared by accelerate."""
     said, seed = config["stages"][index], config["seed"]
+    _own(said, learner, teachers, data, config)
     names = sorted({role.split()[1] for role in inputs if role.startswith(("outputs ", "teacher "))})
     stored = {name: Stored(inputs, name, said["data"]) for name in asked_for_logits(said, names)}
     loss = Loss(said, names, stored, _heads(config["task"], learner, teachers))
@@ -208,6 +209,20 @@ def _stage(
         noise=noise, loss=loss, learner=learner, rows=rows, prepared=prepared, teachers=teachers, optimiser=adjusted,
         accelerator=accelerator,
     )  # fmt: skip
+
+
+def _own(said: Config, learner: Learner, teachers: Teachers, data: examples.Examples, config: Config) -> None:
+    """Give the learner what the losses of a stage learn or remember. What terms of the same names have learnt in the
+    stage before is carried over, as far as its names and shapes are the same.
+    """
+    device = str(next(learner.student.parameters()).device)
+    before = learner.own.state_dict()
+    batch = data.batch(np.arange(1), device)
+    learner.own = nn.ModuleDict(build_own(learner, said["loss"], teachers, batch, len(data), config["seed"]))
+    load.placed(learner.own, config["runtime"])
+    for name, tensor in learner.own.state_dict().items():
+        if name in before and before[name].shape == tensor.shape:
+            tensor.copy_(before[name])
 
 
 def _heads(task: Config, learner: Learner, teachers: Teachers) -> dict[str, nn.Module]:

@@ -1,4 +1,15 @@
-"""Attention matched by mean squared error, as TinyBERT's is (Jiao et al. 2020, arXiv:1909.10351, equation 7)."""
+"""TinyBERT: attention before the softmax (Jiao et al. 2020, arXiv:1909.10351, equation 7).
+
+Usage::
+
+    attention:
+      method: tinybert_attention
+      weight: 1.0
+      heads: 12
+      taps:
+        student: [bert.encoder.layer.0.attention.self.query, bert.encoder.layer.0.attention.self.key]
+        teacher: [bert.encoder.layer.2.attention.self.query, bert.encoder.layer.2.attention.self.key]
+"""
 
 from typing import Annotated
 
@@ -6,12 +17,20 @@ import torch
 from annotated_types import Gt
 from torch import Tensor
 
+from redistill.distill.heads import scores
+from redistill.distill.inputs import HiddenStates
 
-def attention_mse(
-    student_hidden: list[Tensor], teacher_hidden: list[Tensor], mask: Tensor, *, heads: Annotated[int, Gt(0)]
+
+def tinybert_attention(
+    student_hidden: HiddenStates, teacher_hidden: HiddenStates, mask: Tensor, *, heads: Annotated[int, Gt(0)]
 ) -> Tensor:
     """Mean squared difference of attention scores before the softmax, over heads and valid pairs of positions, averaged
     over the layers.
+
+    The authors compare Q K^T / sqrt(d) rather than its softmax, because that converges faster and scores higher.
+
+    Deviation: the paper adds up the layers, with the weight 1 for each: that is this term with the number of layers as
+    its weight. The authors' code sets pairs with padding to zero and counts them in the mean; here they do not count.
 
     Args:
         student_hidden: for each layer, its queries and its keys, (B, T, H) each: the outputs of
@@ -25,19 +44,10 @@ def attention_mse(
     """
     if len(student_hidden) % 2:
         raise ValueError("taps are queries and keys in turn, and their number is odd")
-    valid = (mask[:, :, None] * mask[:, None, :])[:, None].to(student_hidden[0].dtype)
     terms = []
     for i in range(0, len(student_hidden), 2):
         student = scores(student_hidden[i], student_hidden[i + 1], heads)
         teacher = scores(teacher_hidden[i], teacher_hidden[i + 1], heads)
+        valid = (mask[:, :, None] * mask[:, None, :])[:, None].to(student.dtype)
         terms.append(((student - teacher).square() * valid).sum() / (valid.sum() * heads))
     return torch.stack(terms).mean()
-
-
-def scores(queries: Tensor, keys: Tensor, heads: int) -> Tensor:
-    """Scaled products (B, heads, T, T) of each head's queries and keys, (B, T, H) each."""
-    B, T, H = queries.shape
-    if H % heads:
-        raise ValueError(f"{H} features do not fall into {heads} heads")
-    split_queries, split_keys = (each.reshape(B, T, heads, H // heads).transpose(1, 2) for each in (queries, keys))
-    return split_queries @ split_keys.transpose(-1, -2) * (H // heads) ** -0.5
