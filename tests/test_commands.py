@@ -31,9 +31,10 @@ def test_check_of_an_experiment_finds_taps_that_lead_nowhere_before_any_weights_
 
 def test_check_calls_a_loss_on_the_shapes_that_it_would_be_given(nano: Nano) -> None:
     taps = "stages.0.loss.hidden.taps.student=[bert.encoder.layer.0.intermediate, bert.encoder.layer.1]"
-    said = nano.redistill("check", "nano/agnostic", "--study", "nano", "--task", "nano-pool", "--set", taps)
+    said = nano.redistill("check", "nano/agnostic", "--study", "nano", "--task", "nano-pool", "--set", taps,
+                          "--set", "stages.0.loss.hidden.method=distilbert")  # fmt: skip
     assert said.returncode == 2
-    assert re.search(r"agnostic\.yaml:\d+:\d+: stages\.0\.loss\.hidden: loss `hidden_mse` does not take", said.stderr)
+    assert re.search(r"agnostic\.yaml:\d+:\d+: stages\.0\.loss\.hidden: loss `distilbert` does not take", said.stderr)
     assert "(2, 8, 1536)" in said.stderr
 
 

@@ -369,7 +369,7 @@ def test_hidden_states_then_logits_on_texts_with_a_transformer_of_another_size(t
         key = words.key("words", "engine-words")
         done = words.forked("make", key)
     assert done.returncode == 0, done.stderr
-    assert "stage 0: 5 steps, loss = 1.0 * hidden (hidden_mse)" in done.stdout
+    assert "stage 0: 5 steps, loss = 1.0 * hidden (tinybert_hidden)" in done.stdout
     written = lines(words.run(key))
     hidden, soft = ([line[name] for line in written if name in line] for name in ("hidden", "soft"))
     assert len(hidden) == len(soft) == 2

@@ -121,7 +121,7 @@ stages:
     precision: float32
     loss:
       hidden:
-        method: hidden_mse
+        method: tinybert_hidden
         weight: {first: 1.0, last: 0.0, begin: 0.1, end: 0.9}
         teacher: raw
         taps: {student: [modules.project], teacher: ["encoder.layer.1:output.0"]}
@@ -498,7 +498,7 @@ def test_the_rich_study_is_accepted_as_it_is(project):
     plan = project.outcome()
     assert isinstance(plan, Plan), plan
     everything = canonical([node.parts for node in plan.nodes.values()])
-    assert {"scaled", "hidden_mse", "paraphraser", "multistep"} <= set(re.findall(r'"method":"(\w+)"', everything))
+    assert {"scaled", "tinybert_hidden", "paraphraser", "multistep"} <= set(re.findall(r'"method":"(\w+)"', everything))
 
 
 def test_no_torch_is_imported_and_no_code_executed_in_a_process_of_its_own(project, python):

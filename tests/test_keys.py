@@ -406,10 +406,10 @@ def test_an_edited_loss_changes_only_what_uses_it(project, python, tmp_path):
 
     before = now()
     assert before == named(project.plan())
-    hidden = src / "redistill" / "distill" / "hidden_mse.py"
+    hidden = src / "redistill" / "distill" / "tinybert_hidden.py"
     original = hidden.read_text(encoding="utf-8")
 
-    hidden.write_text(original.replace("Hidden states matched", "States matched"), encoding="utf-8")
+    hidden.write_text(original.replace("hidden states and embeddings", "embeddings and states"), encoding="utf-8")
     assert now() == before
 
     hidden.write_text(edited(original), encoding="utf-8")

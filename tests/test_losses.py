@@ -8,12 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from redistill.distill.attention_mse import attention_mse
 from redistill.distill.hard import hard
-from redistill.distill.hidden_mse import hidden_mse
 from redistill.distill.kd import kd
 from redistill.distill.pseudo_label import pseudo_label
-from redistill.distill.relations import relations
 from redistill.errors import RedistillError
 from redistill.models.architectures.cnn import cnn
 from redistill.models.linear import FEW_OUTPUTS, OneDnnLinear, use_onednn
@@ -75,17 +72,6 @@ def plain_pseudo_label(student: Tensor, teacher: Tensor, labels: Tensor) -> floa
         elif labels[i] < 0:
             filled[i] = row.index(max(row))
     return plain_hard(student, filled)
-
-
-def plain_hidden_mse(student: list[Tensor], teacher: list[Tensor], mask: Tensor) -> float:
-    means = []
-    for s, t in zip(student, teacher, strict=True):
-        terms = [
-            float((s[b, i, h] - t[b, i, h]) ** 2)
-            for b in range(s.shape[0]) for i in range(s.shape[1]) for h in range(s.shape[2]) if mask[b, i]
-        ]  # fmt: skip
-        means.append(sum(terms) / len(terms))
-    return sum(means) / len(means)
 
 
 def close(found: Tensor, expected: float) -> bool:
@@ -168,25 +154,6 @@ def test_pseudo_label_fills_what_is_missing_with_the_teachers_decision(B, C, mis
 def test_pseudo_label_is_hard_where_every_label_is_there(B, C):
     student, labels = normal(B, C), labels_for(B, C, missing=False)
     assert close(pseudo_label(student, normal(B, C, seed=1), labels), hard(student, labels).item())
-
-
-@pytest.mark.parametrize(("B", "T", "H", "pairs"), [(1, 1, 1, 1), (1, 3, 2, 2), (3, 4, 5, 3)])
-def test_hidden_mse_is_the_mean_over_valid_positions(B, T, H, pairs):
-    student = [normal(B, T, H, seed=i) for i in range(pairs)]
-    teacher = [normal(B, T, H, seed=10 + i) for i in range(pairs)]
-    mask = (torch.arange(T) <= torch.arange(B)[:, None]).long()
-    found = hidden_mse(student, teacher, mask)
-    assert close(found, plain_hidden_mse(student, teacher, mask))
-    spoilt = [hidden.masked_fill(mask[..., None] == 0, 1e6) for hidden in student]
-    assert close(hidden_mse(spoilt, teacher, mask), found.item())
-    assert hidden_mse(teacher, teacher, mask).item() == 0
-    leaves = tuple(hidden.requires_grad_() for hidden in student)
-    assert torch.autograd.gradcheck(lambda *x: hidden_mse(list(x), teacher, mask), leaves)
-
-
-def test_hidden_mse_wants_as_many_teachers_taps_as_students():
-    with pytest.raises(ValueError):
-        hidden_mse([normal(1, 1, 1)] * 2, [normal(1, 1, 1)], torch.ones(1, 1))
 
 
 # --- linear layers ---------------------------------------------------------------------------------------------------
@@ -349,73 +316,3 @@ def test_a_cnn_drawn_from_the_same_seed_is_the_same():
     first, again, other = drawn(0), drawn(0), drawn(1)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
-
-
-# --- attention and relations ------------------------------------------------------------------------------------------
-
-
-def plain_scores(q: Tensor, k: Tensor, heads: int, head: int, i: int, j: int) -> float:
-    width = q.shape[-1] // heads
-    part = range(head * width, (head + 1) * width)
-    return sum(float(q[i, f]) * float(k[j, f]) for f in part) / math.sqrt(width)
-
-
-def plain_attention_mse(student: list[Tensor], teacher: list[Tensor], mask: Tensor, heads: int) -> float:
-    layers = []
-    for q, k, tq, tk in zip(student[::2], student[1::2], teacher[::2], teacher[1::2], strict=True):
-        terms = [
-            (plain_scores(q[b], k[b], heads, h, i, j) - plain_scores(tq[b], tk[b], heads, h, i, j)) ** 2
-            for b in range(len(mask)) for h in range(heads)
-            for i in range(mask.shape[1]) for j in range(mask.shape[1]) if mask[b, i] and mask[b, j]
-        ]  # fmt: skip
-        layers.append(sum(terms) / len(terms))
-    return sum(layers) / len(layers)
-
-
-def plain_relations(student: list[Tensor], teacher: list[Tensor], mask: Tensor, heads: int) -> float:
-    means = []
-    for s, t in zip(student, teacher, strict=True):
-        terms = []
-        for b in range(len(mask)):
-            valid = [i for i in range(mask.shape[1]) if mask[b, i]]
-            for h in range(heads):
-                for i in valid:
-                    p = softmax([plain_scores(t[b], t[b], heads, h, i, j) for j in valid])
-                    q = softmax([plain_scores(s[b], s[b], heads, h, i, j) for j in valid])
-                    terms.append(sum(x * math.log(x / y) for x, y in zip(p, q, strict=True)))
-        means.append(sum(terms) / len(terms))
-    return sum(means) / len(means)
-
-
-MASKS = [[[1, 1, 1], [1, 1, 1]], [[1, 1, 0], [1, 0, 0]]]
-
-
-@pytest.mark.parametrize("mask", MASKS)
-@pytest.mark.parametrize("heads", [1, 2])
-@pytest.mark.parametrize(("loss", "plain"), [(attention_mse, plain_attention_mse), (relations, plain_relations)])
-def test_attention_and_relations_are_their_definitions(loss, plain, heads, mask):
-    """The teacher is wider than the student: heads are compared, not features."""
-    student = [normal(2, 3, 4, seed=i, scale=1.0) for i in range(4)]
-    teacher = [normal(2, 3, 8, seed=9 + i, scale=1.0) for i in range(4)]
-    found = loss(student, teacher, torch.tensor(mask), heads=heads)
-    assert found.item() == pytest.approx(plain(student, teacher, torch.tensor(mask), heads), rel=1e-9)
-
-
-@pytest.mark.parametrize("loss", [attention_mse, relations])
-def test_attention_and_relations_of_the_teacher_itself_cost_nothing_and_padding_has_no_gradient(loss):
-    mask = torch.tensor([[1, 1, 0]])
-    student = [normal(1, 3, 4, seed=i, scale=1.0).requires_grad_() for i in range(2)]
-    assert loss(student, [each.detach() for each in student], mask, heads=2).item() == pytest.approx(0, abs=1e-12)
-    loss(student, [normal(1, 3, 4, seed=8 + i, scale=1.0) for i in range(2)], mask, heads=2).backward()
-    for each in student:
-        assert each.grad is not None
-        assert each.grad.isfinite().all()
-        assert each.grad[0, 2].abs().sum() == 0
-        assert each.grad[0, :2].abs().sum() > 0
-
-
-def test_heads_that_do_not_divide_the_features_and_queries_without_keys_are_refused():
-    with pytest.raises(ValueError, match="4 features do not fall into 3 heads"):
-        relations([normal(1, 2, 4)], [normal(1, 2, 4)], torch.ones(1, 2), heads=3)
-    with pytest.raises(ValueError, match="queries and keys in turn"):
-        attention_mse([normal(1, 2, 4)], [normal(1, 2, 4)], torch.ones(1, 2), heads=2)

@@ -69,7 +69,7 @@ stages:
     loss:
       soft: {method: kd, weight: 1.0}
       hidden:
-        method: hidden_mse
+        method: tinybert_hidden
         weight: 1.0
         taps: {student: [bert.encoder.layer.0], teacher: [bert.encoder.layer.1]}
 """

@@ -87,7 +87,7 @@ def test_regression_sums_become_means(tmp_path):
     assert data["stages"][0]["loss"] == {
         "hard": {"method": "hard", "weight": 1.0},
         "score": {"method": "kd", "weight": 10.0},  # 0.5 of a sum over 20
-        "states": {"method": "hidden_mse", "weight": 10.0,
+        "states": {"method": "tinybert_hidden", "weight": 10.0,
                    "taps": {"student": ["encoder.layer.3:output"], "teacher": ["encoder.layer.11:output"]}},
     }  # fmt: skip
     assert data["stages"][0]["optimiser"] == {
