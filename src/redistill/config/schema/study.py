@@ -32,8 +32,8 @@ class Choose(Strict):
     trials: PositiveInt = Field(description="Points of every row's grid: the same for all, baselines too")
     seeds: list[Seed] | None = Field(
         None, min_length=1,
-        description="Seeds that it is decided with; the chosen point is then run anew with the row's own. If not given, "
-        "it is decided with the row's own seeds, and every point is run with all of them",
+        description="Seeds that it is decided with; the chosen point is then run anew with the row's own. Else it "
+        "is decided with the row's own seeds, and every point is run with all of them",
     )
 
 
