@@ -5,7 +5,9 @@ from pathlib import Path
 
 from redistill.errors import RedistillError
 from redistill.jobs import begin, keep_warm, to_publish
-from redistill.plan import make_plan, pattern, write_specifications
+from redistill.patterns import pattern
+from redistill.plan import make_plan
+from redistill.specification import write_specifications
 
 STUDY = config.get("study", "embedded")
 TRUST = " --trust-plugins" if config.get("trust_plugins") else ""

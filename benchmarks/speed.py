@@ -27,8 +27,9 @@ from redistill import forge
 from redistill.config.check import check_experiment
 from redistill.environment import THREADS
 from redistill.plan import lay_out as lay_out_plan
-from redistill.plan import make_plan, write_specifications
+from redistill.plan import make_plan
 from redistill.provenance import record, store
+from redistill.specification import write_specifications
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRATCH = ROOT / "benchmarks" / "scratch"

@@ -83,7 +83,8 @@ def redistill(*arguments: str) -> None:
 
 
 def plan(*studies: str) -> None:
-    from redistill.plan import make_plan, write_specifications
+    from redistill.plan import make_plan
+    from redistill.specification import write_specifications
 
     keys = {}
     for study in studies:
@@ -96,8 +97,8 @@ def plan(*studies: str) -> None:
 
 def make(*keys: str) -> None:
     from redistill import jobs
-    from redistill.plan import read_specification
     from redistill.provenance import store
+    from redistill.specification import read_specification
 
     for key in keys:
         inputs = read_specification(Path.cwd(), key).inputs.values()
@@ -137,7 +138,7 @@ class Watch:
 
 
 def watch(folder: str, *keys: str) -> None:
-    from redistill.plan import read_specification
+    from redistill.specification import read_specification
     from redistill.training.run import SAVED
     from redistill.training.run import run as train
 

@@ -19,8 +19,9 @@ import pytest
 from nano_study import Nano, copy_project
 
 from redistill.job import FORGE, imports
-from redistill.plan import Plan, make_plan, write_specifications
+from redistill.plan import Plan, make_plan
 from redistill.registry import TRUST
+from redistill.specification import write_specifications
 
 # Jobs say whose children they are. The code of jobs is in no key.
 SAYS = ("    told = read_specification(root, key)\n", '    print(f"child of {os.getppid()}", flush=True)\n')

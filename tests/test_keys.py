@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from redistill import plan as planner
 from redistill import registry
 from redistill.config import compose
-from redistill.plan import KINDS, Plan, pattern
+from redistill.patterns import pattern
+from redistill.plan import KINDS, Plan
 from redistill.provenance import keys
 
 SOURCES = Path(registry.__file__).parents[1]

@@ -12,7 +12,7 @@ import typer
 from redistill import interruption
 from redistill.errors import ConfigError, RedistillError
 from redistill.interruption import EXIT, Interrupted
-from redistill.plan import Node, Plan, lay_out, make_plan, models_checked, note_models_checked
+from redistill.plan import Node, Plan, lay_out, make_plan
 from redistill.registry import TRUST
 
 app = typer.Typer(
@@ -88,6 +88,8 @@ def _experiment_plan(written: str, study: str, task: str | None, seeds: list[int
 
 def _check_models(plan: Plan) -> None:
     """Check the models of a plan once; what was found right is noted under the study's digest."""
+    from redistill.jobs import models_checked, note_models_checked
+
     if models_checked(plan):
         return
     from redistill.training.check import check_models

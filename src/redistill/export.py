@@ -15,8 +15,8 @@ from redistill import __version__
 from redistill.errors import RedistillError
 from redistill.lineage import Finished, finished
 from redistill.models import TOKENIZER_FILES
-from redistill.plan import read_specification
 from redistill.provenance import store
+from redistill.specification import read_specification
 
 if TYPE_CHECKING:
     from numpy import ndarray

@@ -17,8 +17,9 @@ from typing import Any
 from redistill import environment, failures, forge, interruption
 from redistill.errors import RedistillError
 from redistill.job import PORTABLE
-from redistill.plan import Node, Plan, Specification, models_checked, read_specification, write_specifications
+from redistill.plan import Node, Plan
 from redistill.provenance import record, store
+from redistill.specification import Specification, read_specification, write_specifications
 from redistill.tables.publish import differences
 from redistill.tables.publish import publish as copy_out
 
@@ -128,6 +129,19 @@ def _other_processes(root: Path, node: Node) -> Iterator[None]:
             if other.poll() is None:
                 other.kill()
                 other.wait()
+
+
+def _check_note(plan: Plan) -> Path:
+    return plan.root / "store" / "work" / "checked" / plan.target.key
+
+
+def models_checked(plan: Plan) -> bool:
+    """Whether the models of this very study were found right before; known without torch."""
+    return _check_note(plan).is_file()
+
+
+def note_models_checked(plan: Plan) -> None:
+    store.write_atomically(_check_note(plan), f"{plan.checked.name}\n")
 
 
 def begin(plan: Plan) -> None:

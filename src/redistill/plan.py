@@ -3,7 +3,6 @@
 Imports no torch: Snakemake reads the plan each time it parses the Snakefile.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,10 +11,10 @@ from typing import Any
 
 from redistill import registry
 from redistill.config import schema
-from redistill.config.check import Checked, Row, check
-from redistill.errors import RedistillError
+from redistill.config.check import check
+from redistill.config.checked import Checked, Row
 from redistill.provenance import store
-from redistill.provenance.keys import canonical, fingerprint, key_of, versions
+from redistill.provenance.keys import fingerprint, key_of, versions
 
 # kind of node -> (area of the store, entry module, packages that its numbers depend on)
 _NUMERIC = ("numpy", "pyarrow", "torch", "safetensors", "accelerate")
@@ -541,114 +540,3 @@ def _sample(task: schema.Task) -> dict[str, Any]:
     if not isinstance(splits, schema.OfficialSplits):
         return {}
     return {"given": splits.sample, "at_most": splits.at_most}
-
-
-# --- what Snakemake is told -------------------------------------------------------------------------------------------
-
-
-def pattern(plan: Plan, kind: str) -> str:
-    """A regular expression for the keys of a kind, among those of all planned things in the same area of the store.
-
-    Snakemake reads it several times for each job, so it says no more than it must: how keys begin, up to where they
-    differ from those of other kinds. Its length depends on how many things are of the rarer kinds, not on all.
-    """
-    near = [node for node in plan.nodes.values() if node.area == KINDS[kind][0]]
-    mine = [node.key for node in near if node.kind == kind]
-    return _beginnings(mine, [node.key for node in near if node.kind != kind]) + "[0-9a-f]*"
-
-
-def _beginnings(mine: list[str], others: list[str]) -> str:
-    """What every key of `mine` begins with, and none of `others`."""
-    if not mine or not others:
-        return "" if mine else "(?!)"
-    following: dict[str, tuple[list[str], list[str]]] = {}
-    for i, keys in enumerate((mine, others)):
-        for key in keys:
-            following.setdefault(key[0], ([], []))[i].append(key[1:])
-    own = "".join(sorted(digit for digit, (_, theirs) in following.items() if not theirs))
-    found = [f"[{own}]"] if own else []
-    found += [digit + _beginnings(*both) for digit, both in sorted(following.items()) if all(both)]
-    return f"(?:{'|'.join(found)})"
-
-
-# --- what was checked ---------------------------------------------------------------------------------------------
-
-
-def _check_note(plan: Plan) -> Path:
-    return plan.root / "store" / "work" / "checked" / plan.target.key
-
-
-def models_checked(plan: Plan) -> bool:
-    """Whether the models of this very study were found right before; known without torch."""
-    return _check_note(plan).is_file()
-
-
-def note_models_checked(plan: Plan) -> None:
-    store.write_atomically(_check_note(plan), f"{plan.checked.name}\n")
-
-
-# --- what a job is told ----------------------------------------------------------------------------------------------
-
-
-def specification(root: Path, key: str) -> Path:
-    """The file that tells a job what to make. Written when the plan is made, so that a job makes what was planned."""
-    return root / "store" / "work" / "plans" / f"{key}.json"
-
-
-def write_specifications(plan: Plan, keys: Iterable[str] | None = None) -> None:
-    """Write the specification of everything that is missing for these keys (the study's, if none are given)."""
-    plugins = [
-        {"kind": p.kind, "name": p.name, "file": p.file.relative_to(plan.root.resolve()).as_posix(), "sha256": p.sha256}
-        for p in plan.checked.plugins
-    ]
-    for node in plan.missing(keys):
-        inputs = {role: plan.nodes[key].folder(Path()).as_posix() for role, key in node.inputs.items()}
-        value = {
-            "kind": node.kind, "title": node.title, "parts": node.parts, "input_folders": inputs,
-            "given": {name: path.resolve().as_posix() for name, path in node.given.items()},
-            "plugins": plugins, "checkpoints": plan.checked.study.checkpoints.model_dump(),
-        }  # fmt: skip
-        file = specification(plan.root, node.key)
-        text = canonical(value)
-        if not file.is_file() or file.read_text(encoding="utf-8") != text:
-            store.write_atomically(file, text, sync=False)  # what a power cut spoils, the next command writes again
-
-
-def _code_now(planned: dict[str, str]) -> dict[str, str]:
-    """Digests of today's code for the modules and plugins that were planned."""
-    now = {m: digest[:16] for m, digest in fingerprint(m for m in planned if ":" not in m).items()}
-    for name in planned.keys() - now.keys():
-        outside = registry.plugin(*name.split(":")[1:]) if ":" in name else None
-        now[name] = outside.sha256[:16] if outside else "gone"
-    return now
-
-
-@dataclass(frozen=True)
-class Specification:
-    """What a job is told: the node, the folders of its inputs, the files of the user's that it reads, and how often to
-    save a run in progress.
-    """
-
-    node: Node
-    inputs: dict[str, Path]
-    given: dict[str, Path]
-    checkpoints: dict[str, Any]
-
-
-def read_specification(root: Path, key: str) -> Specification:
-    """A planned node, as it was planned; from here on this process knows the study's plugins.
-
-    Raises:
-        RedistillError: nothing with this key was planned, or the code has changed since.
-    """
-    file = specification(root, key)
-    if not file.is_file():
-        raise RedistillError(f"nothing with the key {key} was planned; `redistill plan` lists the keys of a study")
-    value = json.loads(file.read_text(encoding="utf-8"))
-    node = Node(value["kind"], value["title"], value["parts"])
-    registry.use(registry.Plugin(p["kind"], p["name"], root / p["file"], p["sha256"]) for p in value["plugins"])
-    if node.key != key or _code_now(node.parts["code"]) != node.parts["code"]:
-        raise RedistillError(f"{node.title}: the code has changed since {key} was planned; start again")
-    inputs = {role: root / folder for role, folder in value["input_folders"].items()}
-    given = {name: Path(path) for name, path in value["given"].items()}
-    return Specification(node, inputs, given, value["checkpoints"])

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from redistill import registry
 from redistill.config import schema
-from redistill.config.check import Recipe
+from redistill.config.checked import Recipe
 from redistill.config.parse import Document, KeyPath
 
 

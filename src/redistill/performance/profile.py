@@ -16,9 +16,10 @@ from rich.table import Table
 from redistill import environment
 from redistill.errors import RedistillError
 from redistill.performance.units import bounded, seconds_of
-from redistill.plan import Node, read_specification, specification
+from redistill.plan import Node
 from redistill.provenance import record, store
 from redistill.provenance.keys import KEY_LENGTH
+from redistill.specification import read_specification, specification
 
 KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
 TRAINED = ("run", "teacher", "student")  # kinds that have steps

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from redistill import registry
 from redistill.config import schema
-from redistill.config.check import Checked, Recipe
+from redistill.config.checked import Checked, Recipe
 from redistill.config.parse import Document, KeyPath
 from redistill.errors import ConfigError, Problem, RedistillError
 from redistill.models import load

@@ -1,0 +1,290 @@
+"""Check experiments on their tasks: what they are composed of, start from and learn from, what each loss is given."""
+
+from pathlib import Path
+
+from redistill.config import compose, schema
+from redistill.config.checked import Checked, Findings, Recipe
+from redistill.config.parse import Document, KeyPath
+from redistill.config.tasks import TaskChecker
+from redistill.errors import ConfigError, nearest
+
+TEACHER_INPUTS = {"teacher_logits", "teacher_hidden"}
+HIDDEN_INPUTS = {"student_hidden", "teacher_hidden"}
+TEXT_ARCHITECTURES = ("transformers",)
+MAX_DEPTH = 50  # of experiments that build on one another
+
+
+class ExperimentChecker:
+    """Checks each experiment once for a task, and the experiments that it builds on."""
+
+    def __init__(self, root: Path, findings: Findings, checked: Checked, tasks: TaskChecker):
+        self.root, self.findings, self.checked, self.tasks = root, findings, checked, tasks
+        self._say, self._component = findings.say, findings.component
+        self.task_names = compose.known(root, "tasks")
+        self.documents: dict[str, Document | None] = {}  # None: wrong, and said so
+        self.everywhere: dict[tuple[str, bool], Recipe] = {}  # by name: recipes for tasks that they say nothing of
+        self.refused: set[tuple[str, str]] = set()  # recipes that are wrong themselves; said once
+        self.visiting: list[tuple[str, str]] = []  # recipes that are being checked, each named by the one before
+
+    def recipe(
+        self, experiment: str, task_name: str, document: Document, path: KeyPath, name: str = "",
+        changes: Document | None = None,
+    ) -> schema.Experiment | None:  # fmt: skip
+        """Check an experiment on a task, and what it starts from and learns from."""
+        name = name or experiment
+        if (name, task_name) in self.visiting:
+            self._say(document, path, f"goes round in a circle: `{name}` on `{task_name}` needs itself")
+            return None
+        if len(self.visiting) > MAX_DEPTH:
+            self._say(document, path, f"is the end of a chain of more than {MAX_DEPTH} experiments")
+            return None
+        known = self.checked.recipes.get((name, task_name))
+        if known is not None or (name, task_name) in self.refused:
+            return known.experiment if known else None
+        recipe = self._composed(experiment, name, task_name, document, path, changes)
+        task = self.checked.tasks.get(task_name)
+        if recipe is None or task is None:
+            self.refused.add((name, task_name))
+            return None
+        self.visiting.append((name, task_name))
+        self._check(recipe.document, recipe.experiment, task, task_name)
+        self.visiting.pop()
+        self.checked.recipes[name, task_name] = recipe
+        return recipe.experiment
+
+    def _composed(
+        self, experiment: str, name: str, task: str, document: Document, path: KeyPath, changes: Document | None
+    ) -> Recipe | None:
+        """An experiment with what it has for a task alone and what a row sets; read once for all tasks where it can."""
+        read = self._read(experiment, document, path)
+        if read is None:
+            return None
+        try:
+            per_task = read.data.get("per_task")
+            own = isinstance(per_task, dict) and isinstance(per_task.get(task), dict)
+            if own:
+                read = compose.override(read, read.sub("per_task", task))
+            elif (name, changes is None) in self.everywhere:
+                return self.everywhere[name, changes is None]
+            if changes is not None:
+                read = compose.override(read, changes)
+            recipe = Recipe(compose.validate(schema.Experiment, read), read)
+        except ConfigError as error:
+            self.findings.tell(error.problems)
+            return None
+        if not own:
+            self.everywhere[name, changes is None] = recipe
+        return recipe
+
+    def _read(self, name: str, document: Document, path: KeyPath) -> Document | None:
+        """An experiment's file, read once; what is wrong with it is said once."""
+        if name not in self.documents:
+            self.documents[name] = None
+            try:
+                self.documents[name] = compose.read(self.root, "experiments", name, document.problem(path, ""))
+            except ConfigError as error:
+                self.findings.tell(error.problems)
+        return self.documents[name]
+
+    def _check(self, document: Document, experiment: schema.Experiment, task: schema.Task, task_name: str) -> None:
+        for other in experiment.per_task:
+            if other not in self.task_names:
+                hint = nearest(other, self.task_names)
+                self._say(document, ("per_task", other), f"there is no task `{other}`; {hint}")
+        if experiment.baseline is not None:
+            if experiment.student or experiment.stages or experiment.all_teachers:
+                self._say(document, ("baseline",), "a baseline is fitted: no student, teacher or stages beside it")
+            signature = self._component(document, experiment.baseline, ("baseline",))
+            for kind in ("text", "image"):
+                if signature is not None and f"{kind}s" in signature.inputs and task.input != kind:
+                    self._say(
+                        document, ("baseline", "method"), f"reads {kind}s, and `{task_name}` is made of {task.input}s"
+                    )
+            return
+        as_it_is = experiment.student is not None and experiment.student.start is not None \
+            and experiment.student.start.head  # fmt: skip
+        if experiment.student is None or not (experiment.stages or as_it_is):
+            self._say(document, (), "needs a `student` and `stages`, or a `baseline`")
+            return
+        if not experiment.stages:
+            self._without_stages(document, experiment)
+        self._student(document, ("student",), experiment.student, task, task_name)
+        for name, teacher in experiment.all_teachers.items():
+            path: KeyPath = ("teacher",) if experiment.teacher is not None else ("teachers", name)
+            self._teacher(document, path, teacher, task_name)
+        for name, module in experiment.modules.items():
+            self._component(document, module, ("modules", name))
+            if module.of not in ("student", *experiment.all_teachers):
+                known = nearest(module.of, ("student", *experiment.all_teachers))
+                self._say(document, ("modules", name, "of"), f"there is no `{module.of}`; {known}")
+        self._evaluation(document, experiment.evaluation, task, task_name)
+        for i, stage in enumerate(experiment.stages):
+            self._stage(document, ("stages", i), experiment, stage, task, task_name)
+
+    def _without_stages(self, document: Document, experiment: schema.Experiment) -> None:
+        """A model as it is: nothing of what only training uses."""
+        for key in ("teacher", "teachers", "modules"):
+            if getattr(experiment, key):
+                self._say(document, (key,), "nothing is trained without `stages`; leave this out")
+        if experiment.evaluation.checkpoint == "best":
+            self._say(document, ("evaluation", "checkpoint"), "without `stages` there is no epoch to choose")
+
+    def _evaluation(self, document: Document, evaluation: schema.Evaluation, task: schema.Task, task_name: str) -> None:
+        for i, metric in enumerate(evaluation.metrics or []):
+            self.tasks.metric(document, ("evaluation", "metrics", i), metric, task)
+        if evaluation.checkpoint == "best" and (task.splits is None or not task.splits.has(evaluation.split)):
+            self._say(document, ("evaluation", "checkpoint"),
+                      f"task `{task_name}` has no `{evaluation.split}` to choose `best` on")  # fmt: skip
+
+    def _student(
+        self, document: Document, here: KeyPath, student: schema.Student, task: schema.Task, task_name: str
+    ) -> None:
+        start, architecture = student.start, student.architecture
+        if architecture is not None:
+            self._component(document, architecture, (*here, "architecture"))
+            reads = "text" if architecture.method in TEXT_ARCHITECTURES else "image"
+            if reads != task.input:
+                self._say(
+                    document, (*here, "architecture"), f"reads {reads}s, and `{task_name}` is made of {task.input}s"
+                )
+            if reads == "text" and student.tokenizer is None and start is None:
+                self._say(document, here, "needs a `tokenizer`: a pretrained model whose tokenizer reads the texts")
+        elif task.input == "image":
+            self._say(document, here, "an image task needs `architecture`")
+        elif start is None:
+            self._say(document, here, "a text student needs a `start`: a pretrained `source`, or an `experiment`")
+        if student.tokenizer is not None:
+            self._model_source(document, (*here, "tokenizer"), student.tokenizer)
+        if start is not None:
+            self._start(document, (*here, "start"), start, task, task_name)
+            if start.head:
+                self._head(document, (*here, "start", "head"), student, start, task)
+
+    def _head(
+        self, document: Document, here: KeyPath, student: schema.Student, start: schema.Start, task: schema.Task
+    ) -> None:
+        if student.architecture is not None or task.input != "text":
+            self._say(document, here, "is of pretrained text models; an architecture takes over all but `start.fresh`")
+        if task.type == "unlabelled":
+            self._say(document, here, "a task without labels has nothing that a head could say")
+        for key in ("random", "fresh"):
+            if getattr(start, key):
+                self._say(document, here, f"takes the head's weights, and `{key}` draws weights anew: give one of them")
+
+    def _start(self, document: Document, here: KeyPath, start: schema.Start, task: schema.Task, task_name: str) -> None:
+        if (start.source is None) == (start.experiment is None):
+            self._say(document, here, "give either a pretrained `source` or an `experiment`")
+        if start.layers is not None and task.input != "text":
+            self._say(document, (*here, "layers"), "chosen layers are of transformers that read texts")
+        if start.fresh and task.input == "text":
+            self._say(document, (*here, "fresh"), "a transformer's head is always drawn anew; leave this out")
+        if start.source is not None:
+            self._model_source(document, (*here, "source"), start.source)
+            depth = self.checked.sources[start.source].config.get("num_hidden_layers") \
+                if start.source in self.checked.sources else None  # fmt: skip
+            for i, layer in enumerate(start.layers or []):
+                if isinstance(depth, int) and layer >= depth:
+                    self._say(document, (*here, "layers", i), f"`{start.source}` has {depth} layers, counted from 0")
+        if start.experiment is not None:
+            other = start.task or task_name
+            if start.task is not None:
+                self.tasks.task(start.task, document, (*here, "task"))
+            found = self.recipe(start.experiment, other, document, (*here, "experiment"))
+            if found is not None and found.baseline is not None:
+                self._say(document, (*here, "experiment"),
+                          f"`{start.experiment}` is a baseline: it has no weights to start from")  # fmt: skip
+
+    def _model_source(self, document: Document, path: KeyPath, name: str) -> None:
+        models = [n for n, source in self.checked.sources.items() if source.kind == "model"]
+        if name not in models and name not in self.findings.broken:
+            self._say(document, path, f"no pretrained model `{name}` in configs/sources.yaml; {nearest(name, models)}")
+
+    def _teacher(self, document: Document, here: KeyPath, teacher: schema.Teacher, task_name: str) -> None:
+        if (teacher.source is None) == (teacher.experiment is None):
+            self._say(document, here, "give either an `experiment` or a pretrained `source`")
+        if teacher.source is not None:
+            self._model_source(document, (*here, "source"), teacher.source)
+        if teacher.experiment is not None:
+            path: KeyPath = (*here, "experiment")
+            found = self.recipe(teacher.experiment, task_name, document, path)
+            if found is not None and found.baseline is not None:
+                self._say(document, path, f"`{teacher.experiment}` is a baseline: it has no logits to teach with")
+
+    # --- stages ------------------------------------------------------------------------------------------------------
+
+    def _stage(
+        self, document: Document, path: KeyPath, experiment: schema.Experiment, stage: schema.Stage,
+        task: schema.Task, task_name: str,
+    ) -> None:  # fmt: skip
+        for i, split in enumerate(stage.data):
+            empty = task.splits is not None and not task.splits.has(split)
+            if empty or (task.pool is not None and split != "transfer"):
+                self._say(document, (*path, "data", i), f"task `{task_name}` has no `{split}` split")
+            if split == "dev":
+                self._say(document, (*path, "data", i), "`dev` is only reported on, never trained on")
+        self.findings.unique(document, (*path, "data"), list(stage.data))
+        processes = self.checked.study.runtime.processes
+        if stage.batch_size < processes * stage.accumulate:
+            self._say(
+                document, (*path, "batch_size"), f"is smaller than {processes} processes x {stage.accumulate} passes"
+            )
+        self._component(document, stage.optimiser, (*path, "optimiser"))
+        self._component(document, stage.schedule, (*path, "schedule"))
+        if stage.rebuild is not None:
+            here: KeyPath = (*path, "rebuild", "student")
+            self._student(document, here, stage.rebuild.student, task, task_name)
+            for key in sorted({"tokenizer", "max_length"} & stage.rebuild.student.model_fields_set):
+                self._say(document, (*here, key), "texts are tokenised once, as `student` of the experiment says")
+        for name, term in stage.loss.items():
+            here = (*path, "loss", name)
+            signature = self._component(document, term, here)
+            if signature is not None:
+                self._inputs(document, here, set(signature.inputs), term, experiment, stage, task)
+        if len(stage.loss) > 1 and "loss" in stage.loss:
+            self._say(
+                document, (*path, "loss", "loss"), "the sum of the terms is called `loss` in the log; rename this"
+            )
+
+    def _inputs(
+        self, document: Document, path: KeyPath, inputs: set[str], term: schema.Term, experiment: schema.Experiment,
+        stage: schema.Stage, task: schema.Task,
+    ) -> None:  # fmt: skip
+        """Whether the experiment can give a loss what it asks for."""
+        method, teachers = f"loss `{term.method}`", experiment.all_teachers
+        if inputs & TEACHER_INPUTS and not teachers:
+            self._say(document, path, f"{method} needs a `teacher`, and the experiment names none")
+        if term.teacher is not None and term.teacher not in teachers:
+            self._say(document, (*path, "teacher"), f"no teacher `{term.teacher}`; {nearest(term.teacher, teachers)}")
+        elif inputs & TEACHER_INPUTS and len(teachers) > 1 and term.teacher is None:
+            self._say(document, path, f"{method} does not say which `teacher`: {', '.join(sorted(teachers))}")
+        chosen = teachers.get(term.teacher or next(iter(teachers), ""))
+        if "teacher_logits" in inputs and chosen is not None and chosen.source is not None:
+            self._say(document, path, f"{method} needs a teacher fine-tuned on the task: name its `experiment`")
+        if "labels" in inputs and (task.type == "unlabelled" or stage.data == ["transfer"]):
+            self._say(document, path, f"{method} needs labels, and this data has none")
+        if "mask" in inputs and task.input != "text":
+            self._say(document, path, f"{method} needs the mask of texts, and `{task.title}` is made of {task.input}s")
+        if inputs & HIDDEN_INPUTS and term.taps is None:
+            self._say(document, path, f"{method} needs `taps`: which modules of student and teacher it compares")
+        if term.taps is not None:
+            self._taps(document, (*path, "taps"), inputs, term.taps, method, experiment.modules)
+
+    def _taps(
+        self, document: Document, path: KeyPath, inputs: set[str], taps: schema.Taps, method: str,
+        modules: dict[str, schema.Auxiliary],
+    ) -> None:  # fmt: skip
+        for side in ("student", "teacher"):
+            given, wanted = getattr(taps, side), f"{side}_hidden" in inputs
+            own = [name for name, module in modules.items() if (module.of == "student") == (side == "student")]
+            for i, tap in enumerate(given):
+                steps = tap.partition(":")[0].split(".")
+                if steps[0] == "modules" and (len(steps) < 2 or steps[1] not in own):
+                    known = nearest(".".join(steps[1:2]), own)
+                    self._say(document, (*path, side, i), f"the {side} has no auxiliary module of that name; {known}")
+            if given and not wanted:
+                self._say(document, (*path, side), f"{method} compares no hidden states of the {side}")
+            if wanted and not given:
+                self._say(document, path, f"{method} needs taps in the {side}")
+        paired = inputs >= HIDDEN_INPUTS and taps.student and taps.teacher
+        if paired and len(taps.student) != len(taps.teacher):
+            self._say(document, path, "student and teacher need as many taps each; they are paired in order")
