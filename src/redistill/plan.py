@@ -142,7 +142,7 @@ def lay_out(root: Path, checked: Checked) -> Plan:
 
 def _components(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Kind and name of the registered components that a run's config names."""
-    students = [config.get("student", {})]
+    students = [config.get("student", {}), *config.get("peers", {}).values()]
     for module in config.get("modules", {}).values():
         yield "module", module["method"]
     for stage in config.get("stages", []):
@@ -307,6 +307,7 @@ class _Planner:
         config: dict[str, Any] = {
             **common,
             "student": self._student(experiment.student),
+            "peers": {name: self._student(peer) for name, peer in experiment.peers.items()},
             "modules": {name: _resolved(module) for name, module in experiment.modules.items()},
             "stages": [self._stage(stage) for stage in experiment.stages],
             "evaluation": self._evaluation(experiment, task),
@@ -314,6 +315,7 @@ class _Planner:
         students = {"start": experiment.student} | {
             f"start of stage {i}": stage.rebuild.student for i, stage in enumerate(experiment.stages) if stage.rebuild
         }
+        students |= {f"start of peer {name}": peer for name, peer in experiment.peers.items()}
         for role, student in students.items():
             if student.start is not None:
                 inputs[role] = self._start(student.start, task_name).key
@@ -393,13 +395,14 @@ class _Planner:
             for term in stage.loss.values():
                 asked = registry.signature("loss", term.method).inputs
                 name = term.teacher or next(iter(nodes), "")
-                if "teacher_hidden" in asked:
+                if name in nodes and {"teacher_hidden", "teacher_head"} & set(asked):
                     inputs[f"teacher {name}"] = nodes[name].key
-                if "teacher_logits" in asked:
+                heard = [name] if "teacher_logits" in asked and name in nodes else []
+                for each in nodes if "all_teacher_logits" in asked else heard:
                     for split in sorted(stage.data):
-                        inputs[f"outputs {name} {split}"] = self._outputs(nodes[name], split).key
+                        inputs[f"outputs {each} {split}"] = self._outputs(nodes[each], split).key
         for module in experiment.modules.values():
-            sides = [module.of] if module.of != "student" else list(nodes) if module.like else []
+            sides = [module.of] if module.of in nodes else list(nodes) if module.like else []
             inputs |= {f"teacher {name}": nodes[name].key for name in sides}
         return inputs
 

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+from redistill import registry
 from redistill.config import compose, schema
 from redistill.config.checked import Checked, Findings, Recipe
 from redistill.config.parse import Document, KeyPath
 from redistill.config.tasks import TaskChecker
 from redistill.errors import ConfigError, nearest
 
-TEACHER_INPUTS = {"teacher_logits", "teacher_hidden"}
+TEACHER_INPUTS = {"teacher_logits", "teacher_hidden", "teacher_head"}
 HIDDEN_INPUTS = {"student_hidden", "teacher_hidden"}
 TEXT_ARCHITECTURES = ("transformers",)
 MAX_DEPTH = 50  # of experiments that build on one another
@@ -112,10 +113,13 @@ class ExperimentChecker:
         for name, teacher in experiment.all_teachers.items():
             path: KeyPath = ("teacher",) if experiment.teacher is not None else ("teachers", name)
             self._teacher(document, path, teacher, task_name)
+        for name, peer in experiment.peers.items():
+            self._beside(document, ("peers", name), peer, task, task_name)
         for name, module in experiment.modules.items():
             self._component(document, module, ("modules", name))
-            if module.of not in ("student", *experiment.all_teachers):
-                known = nearest(module.of, ("student", *experiment.all_teachers))
+            models = (*experiment.learning, *experiment.all_teachers)
+            if module.of not in models:
+                known = nearest(module.of, models)
                 self._say(document, ("modules", name, "of"), f"there is no `{module.of}`; {known}")
         self._evaluation(document, experiment.evaluation, task, task_name)
         for i, stage in enumerate(experiment.stages):
@@ -123,7 +127,7 @@ class ExperimentChecker:
 
     def _without_stages(self, document: Document, experiment: schema.Experiment) -> None:
         """A model as it is: nothing of what only training uses."""
-        for key in ("teacher", "teachers", "modules"):
+        for key in ("teacher", "teachers", "peers", "modules"):
             if getattr(experiment, key):
                 self._say(document, (key,), "nothing is trained without `stages`; leave this out")
         if experiment.evaluation.checkpoint == "best":
@@ -159,6 +163,14 @@ class ExperimentChecker:
             self._start(document, (*here, "start"), start, task, task_name)
             if start.head:
                 self._head(document, (*here, "start", "head"), student, start, task)
+
+    def _beside(
+        self, document: Document, here: KeyPath, student: schema.Student, task: schema.Task, task_name: str
+    ) -> None:
+        """A model that reads what the experiment's student reads."""
+        self._student(document, here, student, task, task_name)
+        for key in sorted({"tokenizer", "max_length"} & student.model_fields_set):
+            self._say(document, (*here, key), "texts are tokenised once, as `student` of the experiment says")
 
     def _head(
         self, document: Document, here: KeyPath, student: schema.Student, start: schema.Start, task: schema.Task
@@ -231,51 +243,94 @@ class ExperimentChecker:
         self._component(document, stage.optimiser, (*path, "optimiser"))
         self._component(document, stage.schedule, (*path, "schedule"))
         if stage.rebuild is not None:
-            here: KeyPath = (*path, "rebuild", "student")
-            self._student(document, here, stage.rebuild.student, task, task_name)
-            for key in sorted({"tokenizer", "max_length"} & stage.rebuild.student.model_fields_set):
-                self._say(document, (*here, key), "texts are tokenised once, as `student` of the experiment says")
+            self._beside(document, (*path, "rebuild", "student"), stage.rebuild.student, task, task_name)
+        asked = set[str]()
         for name, term in stage.loss.items():
-            here = (*path, "loss", name)
+            here: KeyPath = (*path, "loss", name)
             signature = self._component(document, term, here)
             if signature is not None:
-                self._inputs(document, here, set(signature.inputs), term, experiment, stage, task)
+                asked |= set(signature.inputs)
+                self._inputs(document, here, signature, term, experiment, stage, task)
+        if stage.rotations:
+            self._rotations(document, (*path, "rotations"), asked, task)
         if len(stage.loss) > 1 and "loss" in stage.loss:
             self._say(
                 document, (*path, "loss", "loss"), "the sum of the terms is called `loss` in the log; rename this"
             )
 
+    def _rotations(self, document: Document, path: KeyPath, asked: set[str], task: schema.Task) -> None:
+        if task.input != "image":
+            self._say(document, path, f"turns images, and `{task.title}` is made of {task.input}s")
+        elif task.image_shape is not None and task.image_shape[1] != task.image_shape[2]:
+            self._say(document, path, "turns images by right angles: they must be as high as they are wide")
+        if "views" not in asked:
+            self._say(document, path, "no loss of the stage looks at turned images (such as `sskd` does); leave it out")
+
     def _inputs(
-        self, document: Document, path: KeyPath, inputs: set[str], term: schema.Term, experiment: schema.Experiment,
-        stage: schema.Stage, task: schema.Task,
+        self, document: Document, path: KeyPath, signature: registry.Signature, term: schema.Term,
+        experiment: schema.Experiment, stage: schema.Stage, task: schema.Task,
     ) -> None:  # fmt: skip
         """Whether the experiment can give a loss what it asks for."""
-        method, teachers = f"loss `{term.method}`", experiment.all_teachers
-        if inputs & TEACHER_INPUTS and not teachers:
-            self._say(document, path, f"{method} needs a `teacher`, and the experiment names none")
-        if term.teacher is not None and term.teacher not in teachers:
-            self._say(document, (*path, "teacher"), f"no teacher `{term.teacher}`; {nearest(term.teacher, teachers)}")
-        elif inputs & TEACHER_INPUTS and len(teachers) > 1 and term.teacher is None:
-            self._say(document, path, f"{method} does not say which `teacher`: {', '.join(sorted(teachers))}")
-        chosen = teachers.get(term.teacher or next(iter(teachers), ""))
-        if "teacher_logits" in inputs and chosen is not None and chosen.source is not None:
-            self._say(document, path, f"{method} needs a teacher fine-tuned on the task: name its `experiment`")
+        method, inputs = f"loss `{term.method}`", set(signature.inputs)
+        self._models(document, path, inputs, term, experiment)
         if "labels" in inputs and (task.type == "unlabelled" or stage.data == ["transfer"]):
             self._say(document, path, f"{method} needs labels, and this data has none")
-        if "mask" in inputs and task.input != "text":
+        if "mask" in inputs and "None" not in signature.shapes.get("mask", "") and task.input != "text":
             self._say(document, path, f"{method} needs the mask of texts, and `{task.title}` is made of {task.input}s")
+        if "views" in inputs and not stage.rotations:
+            self._say(document, path, f"{method} compares an image's turned views: the stage needs `rotations: true`")
+        if {"own", "index"} <= inputs and self.checked.study.runtime.processes > 1:
+            self._say(document, path, f"{method} remembers every example, and of several processes none sees all: set "
+                                      "runtime.processes to 1")  # fmt: skip
         if inputs & HIDDEN_INPUTS and term.taps is None:
             self._say(document, path, f"{method} needs `taps`: which modules of student and teacher it compares")
         if term.taps is not None:
-            self._taps(document, (*path, "taps"), inputs, term.taps, method, experiment.modules)
+            self._taps(document, (*path, "taps"), inputs, term, experiment)
+
+    def _models(
+        self, document: Document, path: KeyPath, inputs: set[str], term: schema.Term, experiment: schema.Experiment
+    ) -> None:
+        """Whether there are the models that a loss trains and listens to."""
+        method, teachers, learning = f"loss `{term.method}`", experiment.all_teachers, experiment.learning
+        if term.student not in learning:
+            hint = nearest(term.student, learning)
+            self._say(document, (*path, "student"), f"no student or peer `{term.student}`; {hint}")
+        if "all_teacher_logits" in inputs:
+            self._all_teachers(document, path, term, experiment)
+        listens = bool(inputs & TEACHER_INPUTS)
+        if listens and not teachers and term.teacher not in learning:
+            self._say(document, path, f"{method} needs a `teacher`, and the experiment names none")
+        if term.teacher is not None and term.teacher not in {**learning, **teachers}:
+            hint = nearest(term.teacher, [*teachers, *learning])
+            self._say(document, (*path, "teacher"), f"no teacher `{term.teacher}`; {hint}")
+        elif listens and term.teacher == term.student:
+            self._say(document, (*path, "teacher"), "a model learns nothing from itself as it is: name another")
+        elif listens and len(teachers) > 1 and term.teacher is None:
+            self._say(document, path, f"{method} does not say which `teacher`: {', '.join(sorted(teachers))}")
+        chosen = teachers.get(term.teacher or next(iter(teachers), ""))
+        if inputs & {"teacher_logits", "teacher_head"} and chosen is not None and chosen.source is not None:
+            self._say(document, path, f"{method} needs a teacher fine-tuned on the task: name its `experiment`")
+
+    def _all_teachers(
+        self, document: Document, path: KeyPath, term: schema.Term, experiment: schema.Experiment
+    ) -> None:
+        method = f"loss `{term.method}`"
+        if term.teacher is not None:
+            self._say(document, (*path, "teacher"), f"{method} listens to all teachers; leave it out")
+        if not experiment.all_teachers:
+            self._say(document, path, f"{method} needs `teachers`, and the experiment names none")
+        for name, teacher in experiment.all_teachers.items():
+            if teacher.source is not None:
+                self._say(document, path, f"{method} needs teachers fine-tuned on the task, and `{name}` is a source")
 
     def _taps(
-        self, document: Document, path: KeyPath, inputs: set[str], taps: schema.Taps, method: str,
-        modules: dict[str, schema.Auxiliary],
-    ) -> None:  # fmt: skip
-        for side in ("student", "teacher"):
+        self, document: Document, path: KeyPath, inputs: set[str], term: schema.Term, experiment: schema.Experiment
+    ) -> None:
+        method, taps = f"loss `{term.method}`", term.taps or schema.Taps()
+        first = next(iter(sorted(experiment.all_teachers)), "")
+        for side, model in (("student", term.student), ("teacher", term.teacher or first)):
             given, wanted = getattr(taps, side), f"{side}_hidden" in inputs
-            own = [name for name, module in modules.items() if (module.of == "student") == (side == "student")]
+            own = [name for name, module in experiment.modules.items() if module.of == model]
             for i, tap in enumerate(given):
                 steps = tap.partition(":")[0].split(".")
                 if steps[0] == "modules" and (len(steps) < 2 or steps[1] not in own):

@@ -132,7 +132,7 @@ class Loss:
         if name in ("labels", "index"):
             return batch[name][::step]
         if name == "mask":
-            return batch["attention_mask"]
+            return batch.get("attention_mask")
         if name == "views":
             return self.views
         if name == "student_logits":

@@ -46,6 +46,11 @@ class Experiment(Strict):
         return self
 
     @property
+    def learning(self) -> dict[str, Student | None]:
+        """Every model that learns, by name: the student and its peers."""
+        return {"student": self.student, **self.peers}
+
+    @property
     def all_teachers(self) -> dict[str, Teacher]:
         """Every teacher by name; a single one is called `teacher`."""
         return {"teacher": self.teacher} if self.teacher is not None else self.teachers

@@ -31,7 +31,8 @@ class Choose(Strict):
     split: Literal["select"] = Field("select", description="What it is decided on; never what is reported")
     trials: PositiveInt = Field(description="Points of every row's grid: the same for all, baselines too")
     seeds: list[Seed] | None = Field(
-        None, min_length=1,
+        None,
+        min_length=1,
         description="Seeds that it is decided with; the chosen point is then run anew with the row's own. Else it "
         "is decided with the row's own seeds, and every point is run with all of them",
     )
