@@ -281,7 +281,7 @@ def test_a_hint_trains_the_student_up_to_its_layer_and_the_next_stage_goes_on_wi
     assert not {"student.0.weight", "student.0.bias"} & seen.changed(1)
     assert {"student.2.weight", "student.9.weight", "student.6.bias"} <= seen.changed(1)
     auxiliary = load_file(engine.run(key) / "auxiliary.safetensors")
-    assert torch.equal(auxiliary["regressor.0.weight"], seen.state(1, "after")["auxiliary.regressor.0.weight"])
+    assert torch.equal(auxiliary["modules.regressor.0.weight"], seen.state(1, "after")["auxiliary.regressor.0.weight"])
 
 
 def test_terms_are_logged_one_by_one_with_their_ramped_weights(engine: Engine) -> None:
@@ -376,7 +376,7 @@ def test_hidden_states_then_logits_on_texts_with_a_transformer_of_another_size(t
     assert hidden[-1] < hidden[0]
     auxiliary = load_file(words.run(key) / "auxiliary.safetensors")
     assert {name: tuple(t.shape) for name, t in auxiliary.items() if "weight" in name} == {
-        "embeddings.weight": (384, 32), "hidden.weight": (384, 32),
+        "modules.embeddings.weight": (384, 32), "modules.hidden.weight": (384, 32),
     }  # fmt: skip
     folder = words.root / "store" / "models" / words.keys["engine-words"]["model minilm"]
     of_task = {"type": "classification", "input": "text", "labels": ["no", "yes"], "image_shape": None}

@@ -222,13 +222,13 @@ def test_auxiliary_modules_are_tapped_from_outside_and_inside_and_feed_each_othe
         "two": said("mlp", "student", "modules.one", hidden=5, outputs=4),
     }
     student, batch = Model(), {"image": torch.ones(2, 2), "index": torch.arange(2)}
-    learner = Learner(student, build_auxiliary(modules, student, {}, batch, seed=0), modules)
+    learner = Learner(student, build_auxiliary(modules, {"student": student}, {}, batch, seed=0), modules)
     wanted = ["modules.two", "modules.two:input", "modules.two.1", "modules.two.1:output", "modules.one:output"]
-    term = {"teacher": None, "taps": {"student": wanted, "teacher": []}}
+    term = {"student": "student", "teacher": None, "taps": {"student": wanted, "teacher": []}}
     taps = needed(modules, [term], [])
     assert set(taps["student"]) == {*wanted, "modules.one", "first"}
     learner.listen(taps, full_precision=False)
-    seen = learner(batch, {}, True)["student"]
+    seen = learner.see(batch, {})["student"]
     assert [tuple(seen[tap].shape) for tap in wanted] == [(2, 4), (2, 3), (2, 5), (2, 5), (2, 3)]
     assert torch.equal(seen["modules.two:input"], seen["modules.one"])
 
@@ -264,7 +264,7 @@ def test_shapes_of_auxiliary_modules_follow_from_their_taps() -> None:
 )
 def test_a_module_that_cannot_be_built_is_named(modules: dict[str, Any], words: str) -> None:
     with pytest.raises(RedistillError) as caught:
-        build_auxiliary(modules, Model(), {}, {"image": torch.ones(1, 2)}, seed=0)
+        build_auxiliary(modules, {"student": Model()}, {}, {"image": torch.ones(1, 2)}, seed=0)
     assert words in str(caught.value)
 
 

@@ -57,7 +57,7 @@ def trained(
             # around checkpoints' own hooks, so it sees what is kept beside what they keep
             counted = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor) if count else nullcontext()
             with counted, torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
-                seen = learner(batch(family), {}, True)["student"]
+                seen = learner.see(batch(family), {})["student"]
                 loss = seen["logits"].float().square().sum() + sum(seen[tap].float().square().mean() for tap in taps)
             most = max(most, sum(kept.values()))
             loss.backward()

@@ -32,6 +32,7 @@ _IMPORTS = {
     "teacher": _TORCH,
     "student": _TORCH,
     "outputs": _TORCH,
+    "choice": (*_ARRAYS, *_METRICS),
     "cell": (*_ARRAYS, *_METRICS),
     "table": (*_ARRAYS, "scipy.special"),
     "submission": _ARRAYS,

@@ -33,6 +33,7 @@ STAGES = {
     "teacher": "redistill.training.run:run",
     "student": "redistill.training.run:run",
     "outputs": "redistill.distill.outputs:make_outputs",
+    "choice": "redistill.evaluation.evaluate:choose",
     "cell": "redistill.evaluation.evaluate:evaluate",
     "table": "redistill.tables.make:make_table",
     "submission": "redistill.evaluation.submit:submit",

@@ -13,6 +13,7 @@ from redistill import registry
 from redistill.config import schema
 from redistill.config.check import check
 from redistill.config.checked import Checked, Row
+from redistill.errors import RedistillError
 from redistill.provenance import store
 from redistill.provenance.keys import fingerprint, key_of, versions
 
@@ -27,6 +28,7 @@ KINDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "teacher": ("runs", "redistill.training.run", _NUMERIC),
     "student": ("runs", "redistill.training.run", _NUMERIC),
     "outputs": ("outputs", "redistill.distill.outputs", _NUMERIC),
+    "choice": ("results", "redistill.evaluation.evaluate", ("numpy", "pyarrow", "scipy", "scikit-learn")),
     "cell": ("results", "redistill.evaluation.evaluate", ("numpy", "pyarrow", "scipy", "scikit-learn")),
     "table": ("results", "redistill.tables.make", ("numpy", "pyarrow", "scipy")),
     "submission": ("results", "redistill.evaluation.submit", ("numpy", "pyarrow")),
@@ -454,6 +456,9 @@ class _Planner:
     def _runs(self, table: str, row: Row, task: str) -> dict[str, str]:
         """Keys of the runs behind one number: one for each seed; with a choice, for each point of the grid and seed."""
         chooses = len(row.recipes) > 1
+        choose = self.checked.study.tables[table].choose
+        if chooses and choose is not None and choose.seeds and not self._is_baseline(row, task):
+            return self._chosen(table, row, task, choose.seeds)
         runs = {}
         for i, recipe in enumerate(row.recipes):
             for seed in row.seeds:
@@ -462,6 +467,41 @@ class _Planner:
                 runs[role] = self._on(run, task).key
                 self.runs.append(Run(table, recipe if chooses else row.name, task, seed, run.key))
         return runs
+
+    def _is_baseline(self, row: Row, task: str) -> bool:
+        return self.checked.experiment(row.recipes[0], task).baseline is not None
+
+    def _chosen(self, table: str, row: Row, task: str, seeds: list[int]) -> dict[str, str]:
+        """Keys of the runs of the best of several trials, and of what chooses it: known before it is chosen, because a
+        run's key is made of all trials that it may turn out to be.
+        """
+        trained, trials = self.checked.trained(task), {}
+        for i, recipe in enumerate(row.recipes):
+            for seed in seeds:
+                run = self.run(recipe, trained, seed)
+                trials[f"trial {i} seed {seed}"] = run.key
+                self.runs.append(Run(table, recipe, task, seed, run.key))
+        points = {recipe.partition("@")[2]: self._runs_of[recipe, trained] for recipe in row.recipes}
+        config = {"metric": self.checked.tasks[task].metric, "trials": list(points)}
+        choice = self._add("choice", f"{row.name} · {task}", config, trials)
+        first = next(iter(points.values()))
+        for name, point in points.items():
+            if point.inputs != first.inputs:
+                roles = sorted(r for r, key in {**first.inputs, **point.inputs}.items() if first.inputs.get(r) != key)
+                raise RedistillError(
+                    f"table `{table}`, row `{row.name}`: `{name}` has another {roles[0]} than the other trials, and "
+                    "trials that are chosen from learn from the same: make rows of them"
+                )
+        components = sorted({component for point in points.values() for component in point.components})
+        packages = tuple(sorted({package for point in points.values() for package in point.packages}))
+        runs = {}
+        for seed in row.seeds:
+            whole = {**first.config, "trials": {name: point.config for name, point in points.items()}, "seed": seed}
+            title, inputs = f"{row.name} · {task} · seed {seed}", first.inputs | {"choice": choice.key}
+            run = self._add(first.kind, title, whole, inputs, components, packages)
+            runs[f"seed {seed}"] = run.key
+            self.runs.append(Run(table, row.name, task, seed, run.key))
+        return runs | {"choice": choice.key}
 
     def _on(self, run: Node, task: str) -> Node:
         """What holds a run's predictions for a task: the run itself, or what it says of another task's data."""
@@ -477,7 +517,7 @@ class _Planner:
         if self.checked.tasks[task].model_of is not None:
             runs = runs | {"dataset": self.dataset(task).key}
         config: dict[str, Any] = {"metric": self.checked.tasks[task].metric}
-        if len(row.recipes) > 1:
+        if len(row.recipes) > 1 and "choice" not in runs:
             config["trials"] = [recipe.partition("@")[2] for recipe in row.recipes]
         return self._add("cell", f"{row.name} · {task}", config, runs)
 
@@ -494,7 +534,7 @@ class _Planner:
             "name": name, "title": table.title, "study": self.checked.study.title, "columns": columns,
             "rows": [self._row_config(row) for row in rows],
             "means": {name: mean.model_dump() for name, mean in table.means.items()},
-            "comparisons": [comparison.model_dump() for comparison in table.comparisons],
+            "comparisons": list(_compared(table.comparisons, rows)), "order": table.order,
         }  # fmt: skip
 
     def _row_config(self, row: Row) -> dict[str, Any]:
@@ -535,6 +575,18 @@ class _Planner:
         columns = references.columns if references else {}
         config = {"study": self.checked.study.title, "rows": rows, "columns": columns}
         return self._add("scores", "submissions", config, {name: node.key for name, node in submissions.items()})
+
+
+def _compared(said: list[schema.Comparison], rows: list[Row]) -> Iterator[dict[str, Any]]:
+    """The comparisons of a table, one by one; two rows are compared once, whichever is named first."""
+    seeds, done = {row.name: row.seeds for row in rows}, set[frozenset[str]]()
+    for comparison in said:
+        every = [name for name in seeds if seeds[name] == seeds[comparison.against]]
+        for name in every if comparison.row == schema.EVERY else [comparison.row]:
+            pair = frozenset((name, comparison.against))
+            if len(pair) == 2 and (comparison.row != schema.EVERY or pair not in done):
+                done.add(pair)
+                yield comparison.model_dump() | {"row": name}
 
 
 def _sample(task: schema.Task) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-# Metrics of each cell, from stored predictions.
+# Metrics of each cell, from stored predictions; and the choice among the trials of a row, where it is made before the
+# runs that are reported.
 
 
 rule evaluate:
@@ -19,5 +20,27 @@ rule evaluate:
         title=title,
     message:
         "Evaluate: {params.title}"
+    shell:
+        "{params.make} {wildcards.key} > {log} 2>&1"
+
+
+rule choose:
+    input:
+        inputs,
+    output:
+        f"store/results/{{key,{keys('choice')}}}/done.json",
+    log:
+        "store/work/logs/{key}.log",
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        make=MAKE,
+        title=title,
+    message:
+        "Choose: {params.title}"
     shell:
         "{params.make} {wildcards.key} > {log} 2>&1"

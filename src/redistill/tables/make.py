@@ -25,6 +25,8 @@ def make_table(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> d
     LENGTH`, for what was cut. Runs are found beside them in the store, by the keys in a cell's metrics.json.
     """
     rows = [_row(spec, config, inputs) for spec in config["rows"]]
+    if config["order"] == "best first":
+        rows = _best_first(rows, config["columns"][0]["task"])
     columns = [(c["task"], c["title"] + DAGGER * bool(c["mark"]), c["metric"]) for c in config["columns"]]
     columns += [(name, mean["title"], MEAN) for name, mean in config["means"].items()]
     no_data = [column["task"] for column in config["columns"] if column["no_data"]]
@@ -35,6 +37,12 @@ def make_table(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> d
         (work / f"{config['name']}.{suffix}").write_text(write(table), encoding="utf-8")
     cells = sum(not role.startswith("tokens ") for role in inputs)
     return {"rows": len(rows), "cells": cells, "comparisons": len(table.comparisons)}
+
+
+def _best_first(rows: list[Row], task: str) -> list[Row]:
+    """Rows by their means in a column; those without one come last."""
+    means = {row.name: cell.mean for row in rows if (cell := row.cells[task]) is not None}
+    return sorted(rows, key=lambda row: -means.get(row.name, -np.inf))
 
 
 def _runs(cell: Path) -> dict[str, str]:

@@ -26,6 +26,7 @@ from redistill.config.schema.student import Architecture as Architecture
 from redistill.config.schema.student import Start as Start
 from redistill.config.schema.student import Student as Student
 from redistill.config.schema.student import Teacher as Teacher
+from redistill.config.schema.study import EVERY as EVERY
 from redistill.config.schema.study import Choose as Choose
 from redistill.config.schema.study import Comparison as Comparison
 from redistill.config.schema.study import Mean as Mean

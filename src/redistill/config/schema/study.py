@@ -8,6 +8,7 @@ from redistill.config.schema.runtime import Checkpoints, Runtime
 from redistill.config.schema.values import Digest, Name, Seed, Strict, Word
 
 RowName = str
+EVERY = "*"
 
 
 class Row(Strict):
@@ -41,7 +42,7 @@ class Choose(Strict):
 class Comparison(Strict):
     """Two rows whose difference is tested."""
 
-    row: RowName = Field(description="Row that is compared")
+    row: RowName = Field(description="Row that is compared; `*` for every other row with the same seeds")
     against: RowName = Field(description="Row that it is compared with")
     tasks: list[Name] | None = Field(None, description="Only these columns; all that both have if not given")
 
@@ -63,6 +64,9 @@ class Table(Strict):
     tasks: list[Name] = Field(min_length=1, description="Columns")
     seeds: list[Seed] = Field(min_length=1, description="Seeds of every row that names none")
     rows: list[Row] = Field(min_length=1, description="Rows, in order")
+    order: Literal["written", "best first"] = Field(
+        "written", description="Rows as they are written, or by their means in the first column"
+    )
     choose: Choose | None = Field(None, description="Decide each row's grid instead of showing every point of it")
     means: dict[Word, Mean] = Field(default={}, description="Columns that are means of other columns, by name")
     marks: dict[Name, str] = Field(
