@@ -35,9 +35,9 @@ SIGNS = {"Gt": ">", "Ge": ">=", "Lt": "<", "Le": "<="}
 
 def files() -> dict[Path, str]:
     """Every file that is written, with what belongs into it."""
-    page = ROOT / "docs" / "config.md"
+    config = ROOT / "docs" / "config.md"
     written = {
-        page: BLOCK.sub(lambda m: f"{m[1]}\n{_block(m[2])}\n\n{m[3]}", page.read_text(encoding="utf-8")),
+        config: BLOCK.sub(lambda m: f"{m[1]}\n{_block(m[2])}\n\n{m[3]}", config.read_text(encoding="utf-8")),
         ROOT / "docs" / "defaults.yaml": defaults(in_words),
         ROOT / "docs" / "methods.md": page(),
     }

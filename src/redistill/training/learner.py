@@ -220,7 +220,7 @@ def shapes_at_taps(learner: Learner, term: Config, teachers: Teachers, batch: Se
     """Shapes of the tensors, without the batch, that a term's taps give: the student's and the teacher's."""
     names = list(teachers.models)
     taps = needed(learner.said, [term], names)
-    learner.listen(taps, full_precision=True)
+    learner.listen(taps, full_precision=False)
     training = learner.training
     with torch.no_grad():
         seen = learner.eval().see(batch, teachers.see(batch, taps), [name for name in learner.models if name in taps])
