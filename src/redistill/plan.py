@@ -542,7 +542,7 @@ class _Planner:
         on_dev = any(e.checkpoint == "best" and e.split == "dev" for e in evaluations)
         return {
             "experiment": row.name, "tasks": list(row.tasks), "seeds": list(row.seeds), "label": row.label,
-            "notes": row.notes, "trials": len(row.recipes), "selected_on_dev": on_dev,
+            "notes": row.notes, "trials": len(row.recipes), "fixed": row.fixed, "selected_on_dev": on_dev,
         }  # fmt: skip
 
     # --- submissions ------------------------------------------------------------------------------------------------

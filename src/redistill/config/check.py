@@ -223,7 +223,7 @@ class _StudyChecker:
                     row.experiment, task, document, (*here, "experiment"), f"{row.experiment}{suffix}", changes
                 )
         name, recipes = row.name or row.experiment, [f"{row.experiment}{suffix}" for suffix, _ in points]
-        if table.choose is not None:
+        if table.choose is not None and not (row.fixed and len(points) == 1):
             self._trials(document, here, recipes, self.checked.trained(tasks[0]), table.choose.trials)
         if table.choose is not None or not points or (row.name and len(points) == 1):
             laid_out = [(name, recipes, "")]
@@ -240,7 +240,7 @@ class _StudyChecker:
             label = (row.label or (recipe.experiment.label if recipe else "")) + (f", {suffix[1:]}" if suffix else "")
             notes = recipe.experiment.notes if recipe else {}
             seeds = tuple(row.seeds or table.seeds)
-            rows.append(Row(row_name, row.experiment, label, notes, tasks, seeds, tuple(recipes)))
+            rows.append(Row(row_name, row.experiment, label, notes, tasks, seeds, tuple(recipes), row.fixed))
         return rows
 
     def _points(self, document: Document, path: KeyPath, row: schema.Row) -> list[tuple[str, Document | None]]:

@@ -32,6 +32,7 @@ class Row:
     tasks: tuple[str, ...]
     seeds: tuple[int, ...]
     recipes: tuple[str, ...]
+    fixed: bool
 
 
 @dataclass

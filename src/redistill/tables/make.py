@@ -141,6 +141,7 @@ def _footer(config: dict[str, Any]) -> list[str]:
         seeds.setdefault(", ".join(map(str, row["seeds"])), []).append(row["label"])
     sources = dict.fromkeys(column["source"] for column in config["columns"] if not column["no_data"])
     trials = max(row["trials"] for row in config["rows"])
+    fixed = [row["label"] for row in config["rows"] if row["fixed"]]
     on_dev = [row["label"] for row in config["rows"] if row["selected_on_dev"]]
     return [
         f"Study: {config['study']}",
@@ -152,6 +153,7 @@ def _footer(config: dict[str, Any]) -> list[str]:
         *_samples(config["columns"]),
         *_marks(config["columns"]),
         *([f"Chosen on select, from {trials} trials for every row that has anything to choose"] if trials > 1 else []),
+        *([f"Not chosen, but as it is: {_and(fixed)}"] if trials > 1 and fixed else []),
     ]
 
 

@@ -24,6 +24,10 @@ class Row(Strict):
     )
     tasks: list[Name] | None = Field(None, min_length=1, description="Only these columns; all if not given")
     seeds: list[Seed] | None = Field(None, min_length=1, description="Other seeds than the table's")
+    fixed: bool = Field(
+        False,
+        description="Shown as it is where the table has `choose`, as the teacher of other rows; the table says so",
+    )
 
 
 class Choose(Strict):
