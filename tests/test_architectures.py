@@ -30,6 +30,29 @@ PUBLISHED = [
     ("densenet_bc", {"depth": 190, "growth": 40}, "25.6"),
 ]
 
+# The small models that methods are compared on, for 100 classes: those of the comparisons of Tian, Krishnan and Isola
+# 2020 (arXiv:1910.10699), as models/resnet.py and models/wrn.py of HobbitLong/RepDistiller define them. Their ResNets
+# have a 1 x 1 convolution and a norm in the two shortcuts that change the shape, where He et al. have zeros, as here.
+OF_SHORTCUTS = 16 * 32 + 2 * 32 + 32 * 64 + 2 * 64
+COMPARED = [
+    *(("cifar_resnet", {"depth": depth}, theirs - OF_SHORTCUTS)
+      for depth, theirs in [(8, 83_892), (14, 181_108), (20, 278_324), (32, 472_756), (44, 667_188), (56, 861_620)]),
+    ("wide_resnet", {"depth": 16, "width": 1}, 180_916),
+    ("wide_resnet", {"depth": 16, "width": 2}, 703_284),
+    ("wide_resnet", {"depth": 40, "width": 1}, 569_780),
+    ("wide_resnet", {"depth": 40, "width": 2}, 2_255_156),
+]  # fmt: skip
+
+# The figures for 100 classes, in millions, of CIFAR-100/README.md of clovaai/overhaul-distillation (arXiv:1904.01866);
+# the last digit is rounded in some and cut in others.
+OVERHAUL = [
+    ("cifar_resnet", {"depth": 56}, "0.86"),
+    ("wide_resnet", {"depth": 16, "width": 2}, "0.70"),
+    ("wide_resnet", {"depth": 16, "width": 4}, "2.77"),
+    ("wide_resnet", {"depth": 28, "width": 2}, "1.47"),
+    ("wide_resnet", {"depth": 28, "width": 4}, "5.87"),
+]
+
 # One small model of each architecture, and images that it takes.
 SMALL: list[tuple[str, tuple[int, int, int], dict[str, Any]]] = [
     ("cnn", (1, 8, 8), {"channels": [4, 6, 8]}),
@@ -65,6 +88,18 @@ def test_an_architecture_has_the_published_number_of_parameters(name, settings, 
         count = parameters(build(name, RGB, **settings)) / 1e6
     last_digit = 10.0 ** -len(millions.partition(".")[2])
     assert abs(count - float(millions)) <= 0.5 * last_digit
+
+
+@pytest.mark.parametrize(("name", "settings", "count"), COMPARED)
+def test_a_small_model_of_the_comparisons_has_their_number_of_parameters(name, settings, count):
+    with torch.device("meta"):
+        assert parameters(build(name, RGB, 100, **settings)) == count
+
+
+@pytest.mark.parametrize(("name", "settings", "millions"), OVERHAUL)
+def test_a_model_for_a_hundred_classes_has_the_published_number_of_parameters(name, settings, millions):
+    with torch.device("meta"):
+        assert abs(parameters(build(name, RGB, 100, **settings)) / 1e6 - float(millions)) < 0.01
 
 
 @pytest.mark.parametrize(("name", "shape", "settings"), SMALL)
