@@ -168,6 +168,8 @@ def _in_part(value: Any) -> Any:
         result["$ref"] = f"{result['$ref']}Part"
     if isinstance(result.get("additionalProperties"), dict):
         result["additionalProperties"] = _nullable(result["additionalProperties"])
+    if isinstance(result.get("patternProperties"), dict):  # of a mapping whose keys are words of the language
+        result["patternProperties"] = {key: _nullable(inner) for key, inner in result["patternProperties"].items()}
     return result
 
 
