@@ -30,8 +30,8 @@ SOURCES = {
     "fsp": "CVPR", "pkt": "1803.10837", "rkd": "1904.05068", "cckd": "1904.01802", "spkd": "1907.09682",
     "crd": "1910.10699", "sskd": "2006.07114", "sskd_auxiliary": "2006.07114", "sskd_transformed": "2006.07114",
     # for transformers
-    "distilbert": "1910.01108", "pkd": "1908.09355", "tinybert_attention": "1909.10351", "tinybert_hidden": "1909.10351",
-    "minilm": "2002.10957", "minilmv2": "2012.15828",
+    "distilbert": "1910.01108", "pkd": "1908.09355", "tinybert_attention": "1909.10351",
+    "tinybert_hidden": "1909.10351", "minilm": "2002.10957", "minilmv2": "2012.15828",
     # of several teachers
     "several_teachers": "1503.02531",
 }  # fmt: skip

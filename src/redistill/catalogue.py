@@ -1,7 +1,8 @@
 """The methods as their files describe themselves, for `redistill methods` and the catalogue page. Imports no torch."""
 
 import ast
-import inspect
+import re
+import textwrap
 from dataclasses import dataclass
 
 from redistill import registry
@@ -30,6 +31,7 @@ NEEDS = {
     "views": "images turned by `rotations` of the stage",
 }
 _SIGNS = {"Gt": ">", "Ge": ">=", "Lt": "<", "Le": "<="}
+_BESIDE = re.compile(r"^with, at the experiment's top::$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Method:
     """A method of distillation, read from the syntax tree of its file.
 
     `title` and `about` are the file's first lines and the rest of what it says; `formula` is what its function says;
-    `usage` are lines of a config, under `loss:`; empty if the file gives none.
+    `usage` are lines of a config, under `loss:`, and `beside` what the experiment must say beside its stages for them;
+    empty if the file gives none.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Method:
     about: str
     formula: str
     usage: str
+    beside: str
     signature: registry.Signature
 
     @property
@@ -73,7 +77,8 @@ def method(name: str) -> Method:
     about, _, usage = rest.partition("Usage::")
     function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
     formula = ast.get_docstring(function) or ""
-    return Method(name, " ".join(title.split()), about.strip(), formula, inspect.cleandoc(usage).strip(),
+    under_loss, beside = (textwrap.dedent(part).strip() for part in [*_BESIDE.split(usage, maxsplit=1), ""][:2])
+    return Method(name, " ".join(title.split()), about.strip(), formula, under_loss, beside,
                   registry.signature("loss", name))  # fmt: skip
 
 
@@ -104,9 +109,12 @@ def in_text(found: Method) -> str:
         f"Compares {found.family}.",
         "\n".join(["Needs:", *(f"  {need}" for need in found.needs)]) if found.needs else "",
         "\n".join(["Settings:", *settings]) if settings else "It has no settings.",
-        "\n".join(["In a config, under `loss:`", *(f"  {line}" for line in found.usage.splitlines())])
-        if found.usage
-        else "",
+        _indented("In a config, under `loss:`", found.usage),
+        _indented("with, at the experiment's top", found.beside),
         f"In Python: from redistill.distill import losses; losses.{found.name}({', '.join(found.signature.inputs)})",
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _indented(heading: str, lines: str) -> str:
+    return "\n".join([heading, *(f"  {line}" if line else "" for line in lines.splitlines())]) if lines else ""
