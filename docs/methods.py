@@ -1,4 +1,14 @@
-"""The catalogue of methods, docs/methods.md, from the methods' own files. Written by `docs/reference.py` from the files in `src/redistill/distill/`. `redistill methods NAME` prints the same, for
+"""The catalogue of methods, docs/methods.md, from the methods' own files. Written by docs/reference.py."""
+
+import re
+from collections.abc import Iterator
+
+from redistill import registry
+from redistill.catalogue import Method, methods, setting_in_words
+
+INTRODUCTION = """# Methods
+
+Written by `docs/reference.py` from the files in `src/redistill/distill/`. `redistill methods NAME` prints the same, for
 plugins too. Each method is one file with one plain function of tensors; [extending.md](extending.md) shows how to add
 one.
 
