@@ -1,7 +1,8 @@
 """Taps: inputs and outputs of named modules, captured by forward hooks while a model runs.
 
 A tap is written PATH, PATH:output, PATH:output.INDEX or PATH:input; `encoder.layer.3` is `encoder.layer.3:output`. Of a
-tuple the first entry is taken if no index is given.
+tuple the first entry is taken if no index is given. What is handed over is what was there at that moment: where a later
+module may write over it, as a ReLU in place does, a copy.
 """
 
 from collections.abc import Iterator
@@ -20,35 +21,57 @@ def tapped(model: nn.Module, taps: list[str], whose: str) -> Iterator[dict[str, 
     """Within the context, each forward pass of `model` leaves every tap's tensor in the dictionary.
 
     Raises:
-        RedistillError: the model has no such module; says which there are beside it.
+        RedistillError: the model has no such module, and which there are beside it is said; or it writes over what was
+            captured, and no module of it says so.
     """
-    captured: dict[str, Tensor] = {}
+    captured = _Captured(any(getattr(module, "inplace", False) for module in model.modules()))
     handles: list[RemovableHandle] = []
     try:
         for tap in taps:
             handles.append(_hooked(model, tap, whose, captured))
         whole_where_tapped(model, [tap.partition(":")[0] for tap in taps])
-        yield captured
+        yield captured.tensors
+        captured.refuse_written_over(whose)
     finally:
         whole_where_tapped(model, [])
         for handle in handles:
             handle.remove()
 
 
-def _hooked(model: nn.Module, tap: str, whose: str, captured: dict[str, Tensor]) -> RemovableHandle:
+class _Captured:
+    """Tensors by tap; copies of them where the model has modules that write in place."""
+
+    def __init__(self, copies: bool):
+        self.copies = copies
+        self.tensors: dict[str, Tensor] = {}
+        self.versions: dict[str, int] = {}  # torch counts how often a tensor is written to
+
+    def take(self, tap: str, tensor: Tensor) -> None:
+        self.tensors[tap] = tensor.clone() if self.copies else tensor
+        self.versions[tap] = self.tensors[tap]._version
+
+    def refuse_written_over(self, whose: str) -> None:
+        for tap, version in self.versions.items():
+            if self.tensors[tap]._version != version:
+                raise RedistillError(
+                    f"what the {whose} gives at `{tap}` is written over in place by what comes next: tap that instead"
+                )
+
+
+def _hooked(model: nn.Module, tap: str, whose: str, captured: _Captured) -> RemovableHandle:
     path, _, side = tap.partition(":")
     module = find(model, path, whose)
     if side == "input":
 
         def before(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-            captured[tap] = _tensor((*given, *named.values()), "", tap)
+            captured.take(tap, _tensor((*given, *named.values()), "", tap))
 
         return module.register_forward_pre_hook(before, with_kwargs=True)
     if side not in ("", "output") and not side.startswith("output."):
         raise RedistillError(f"the tap `{tap}` ends in neither `:input`, `:output` nor `:output.INDEX`")
 
     def after(_: nn.Module, __: object, output: Any) -> None:
-        captured[tap] = _tensor(output, side.partition(".")[2], tap)
+        captured.take(tap, _tensor(output, side.partition(".")[2], tap))
 
     return module.register_forward_hook(after)
 
