@@ -1,5 +1,6 @@
 """The loss of a stage: named terms with weights, each called with what it asks for by name."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -153,6 +154,8 @@ class Loss:
             raise RedistillError(
                 f"loss `{term.said['method']}` needs the linear layer that ends `{model}`: it has none"
             )
+        if name == "teacher_head" and model not in self.teachers:  # a peer's learns, and not from this term
+            return copy.deepcopy(self.heads[model]).requires_grad_(False)
         return self.heads[model]
 
     def _stored(self, teacher: str, batch: Seen) -> Tensor:

@@ -62,7 +62,7 @@ def optimiser(learner: Learner, said: Config) -> Optimizer:
     """
     _require(learner, [path for group in said["groups"] for path in group["modules"]])
     found: dict[tuple[float, float], list[nn.Parameter]] = {}
-    depth = _depth(learner)
+    depths = _depths(learner)
     for name, parameter in learner.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -74,20 +74,35 @@ def optimiser(learner: Learner, said: Config) -> Optimizer:
                 rate *= group["rate"]
                 decay = decay if group["weight_decay"] is None else group["weight_decay"]
                 break
-        rate *= said["layer_decay"] ** _below_top(name, depth)
+        rate *= said["layer_decay"] ** _below_top(name, depths)
         found.setdefault((rate, decay), []).append(parameter)
     groups = [{"params": p, "lr": rate, "weight_decay": decay, "peak": rate} for (rate, decay), p in found.items()]
     built: Optimizer = registry.get("optimiser", said["method"])(groups, **said["settings"])
     return built
 
 
-def _depth(learner: nn.Module) -> int:
-    layers = [int(found[1]) for name, _ in learner.named_parameters() if (found := _LAYER.search(name))]
-    return max(layers, default=-1) + 1
+def _depths(learner: Learner) -> dict[str, int]:
+    """Layers of each model that learns, by where it is in the learner."""
+    depths = {"student": 0, **{f"peers.{name}": 0 for name in learner.peers}}
+    for name, _ in learner.named_parameters():
+        if (found := _LAYER.search(name)) and (model := _model(name)) in depths:
+            depths[model] = max(depths[model], int(found[1]) + 1)
+    return depths
 
 
-def _below_top(name: str, depth: int) -> int:
-    """How many steps down from the head a parameter stands: 0 for heads and auxiliary modules, most for embeddings."""
+def _model(name: str) -> str:
+    """The model, or what else of the learner, that a parameter belongs to."""
+    first, second, *_ = name.split(".")
+    return first if first == "student" else f"{first}.{second}"
+
+
+def _below_top(name: str, depths: dict[str, int]) -> int:
+    """How many steps down from the head a parameter stands: 0 for heads and what is beside the models, most for
+    embeddings.
+    """
+    depth = depths.get(_model(name))
+    if depth is None:
+        return 0
     if found := _LAYER.search(name):
         return depth - int(found[1])
     return depth + 1 if "embeddings" in name else 0

@@ -12,6 +12,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from safetensors.torch import save_file
 from torch import nn
 
+from redistill import registry
 from redistill.data import examples
 from redistill.distill.outputs import Stored
 from redistill.environment import derived_seed
@@ -127,7 +128,8 @@ def _learner(
     before: Learner | None,
 ) -> Learner:
     """The learner of a stage: the student as it was last built, with its auxiliary modules; what a stage before has
-    learnt is carried over where the stage says `keep`, and in auxiliary modules of the same shape.
+    learnt is carried over where the stage says `keep`, and in what is beside the student, as far as its shape is the
+    same.
     """
     stages = config["stages"]
     built = [0, *(i for i, stage in enumerate(stages[: index + 1]) if stage["rebuild"])][-1]
@@ -146,6 +148,7 @@ def _learner(
     load.placed(learner.auxiliary, config["runtime"])
     if before is not None:
         _carry_over(learner, before, rebuild["keep"])
+        learner.own = before.own  # of which the stage takes what it can; see `_own`
     return learner
 
 
@@ -190,7 +193,7 @@ def _stage(
 ) -> Stage:  # fmt: skip
     """A stage at its beginning: frozen, optimised, seeded, and prepared by accelerate."""
     said, seed = config["stages"][index], config["seed"]
-    _own(said, learner, teachers, data, config)
+    _own(index, config, learner, teachers, data)
     names = sorted({role.split()[1] for role in inputs if role.startswith(("outputs ", "teacher "))})
     stored = {name: Stored(inputs, name, said["data"]) for name in asked_for_logits(said, names)}
     loss = Loss(said, names, stored, _heads(config["task"], learner, teachers))
@@ -211,17 +214,22 @@ def _stage(
     )  # fmt: skip
 
 
-def _own(said: Config, learner: Learner, teachers: Teachers, data: examples.Examples, config: Config) -> None:
+def _own(index: int, config: Config, learner: Learner, teachers: Teachers, data: examples.Examples) -> None:
     """Give the learner what the losses of a stage learn or remember. What terms of the same names have learnt in the
-    stage before is carried over, as far as its names and shapes are the same.
+    stage before is carried over, as far as its names and shapes are the same; what they remember of single examples
+    only if the data are the same too.
     """
-    device = str(next(learner.student.parameters()).device)
+    said, device = config["stages"][index], str(next(learner.student.parameters()).device)
     before = learner.own.state_dict()
+    same_data = index > 0 and config["stages"][index - 1]["data"] == said["data"]
     batch = data.batch(np.arange(1), device)
     learner.own = nn.ModuleDict(build_own(learner, said["loss"], teachers, batch, len(data), config["seed"]))
     load.placed(learner.own, config["runtime"])
+    learnt = dict(learner.own.named_parameters())
     for name, tensor in learner.own.state_dict().items():
-        if name in before and before[name].shape == tensor.shape:
+        method = said["loss"][name.partition(".")[0]]["method"]
+        of_examples = name not in learnt and "index" in registry.signature("loss", method).inputs
+        if name in before and before[name].shape == tensor.shape and (same_data or not of_examples):
             tensor.copy_(before[name])
 
 
