@@ -121,6 +121,8 @@ class ExperimentChecker:
             if module.of not in models:
                 known = nearest(module.of, models)
                 self._say(document, ("modules", name, "of"), f"there is no `{module.of}`; {known}")
+            elif module.like is not None and module.of in experiment.learning and not experiment.all_teachers:
+                self._say(document, ("modules", name, "like"), "is a tap of the teacher, and the experiment names none")
         self._evaluation(document, experiment.evaluation, task, task_name)
         for i, stage in enumerate(experiment.stages):
             self._stage(document, ("stages", i), experiment, stage, task, task_name)
@@ -151,7 +153,8 @@ class ExperimentChecker:
                 self._say(
                     document, (*here, "architecture"), f"reads {reads}s, and `{task_name}` is made of {task.input}s"
                 )
-            if reads == "text" and student.tokenizer is None and start is None:
+            alone = here == ("student",)  # others read what the experiment's student reads
+            if reads == "text" and student.tokenizer is None and start is None and alone:
                 self._say(document, here, "needs a `tokenizer`: a pretrained model whose tokenizer reads the texts")
         elif task.input == "image":
             self._say(document, here, "an image task needs `architecture`")
@@ -298,7 +301,7 @@ class ExperimentChecker:
         if "all_teacher_logits" in inputs:
             self._all_teachers(document, path, term, experiment)
         listens = bool(inputs & TEACHER_INPUTS)
-        if listens and not teachers and term.teacher not in learning:
+        if listens and not teachers and term.teacher is None:
             self._say(document, path, f"{method} needs a `teacher`, and the experiment names none")
         if term.teacher is not None and term.teacher not in {**learning, **teachers}:
             hint = nearest(term.teacher, [*teachers, *learning])

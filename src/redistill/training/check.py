@@ -6,6 +6,7 @@ here, at their place in the file, rather than hours later. Losses are called on 
 
 from collections.abc import Callable
 from contextlib import suppress
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -25,7 +26,7 @@ from redistill.models.recompute import layers_of
 from redistill.models.taps import find
 from redistill.plan import Plan
 from redistill.provenance.keys import canonical
-from redistill.training.learner import Learner, Moment, Seen, Teachers, build_auxiliary, build_own, needed
+from redistill.training.learner import Learner, Moment, Seen, Teachers, at_taps, build_auxiliary, build_own, needed
 from redistill.training.loss import Loss, Term
 from redistill.training.optimise import full
 
@@ -99,9 +100,12 @@ class _ModelChecker:
             peers[name] = self._at(document, ("peers", name), build)
         if None in peers.values():
             return
-        self._length(document, experiment, student)
         models: dict[str, nn.Module] = {name: model for name, model in teachers.items() if model is not None}
-        learning: dict[str, nn.Module] = {name: model for name, model in peers.items() if model is not None}
+        # copies: of equal models one is built, and a learner must know its own from one another
+        learning: dict[str, nn.Module] = {name: deepcopy(model) for name, model in peers.items() if model is not None}
+        self._length(document, ("student", "max_length"), experiment.student.max_length, student)
+        for name, model in learning.items():
+            self._length(document, ("peers", name), experiment.student.max_length, model)
         for index, stage in enumerate(experiment.stages):
             if stage.rebuild is not None:
                 here: KeyPath = ("stages", index, "rebuild")
@@ -189,11 +193,10 @@ class _ModelChecker:
             self.built[key] = text.from_config(config, plain).eval()
         return self.built[key]
 
-    def _length(self, document: Document, experiment: schema.Experiment, student: nn.Module) -> None:
-        limit = load.longest(student)
-        assert experiment.student is not None
-        if limit is not None and experiment.student.max_length > limit:
-            self._say(document, ("student", "max_length"), f"the model takes at most {limit} tokens")
+    def _length(self, document: Document, path: KeyPath, tokens: int, model: nn.Module) -> None:
+        limit = load.longest(model)
+        if limit is not None and tokens > limit:
+            self._say(document, path, f"the model takes at most {limit} tokens, and `student.max_length` is {tokens}")
 
     # --- stages ------------------------------------------------------------------------------------------------------
 
@@ -215,7 +218,7 @@ class _ModelChecker:
         for name, term in said["loss"].items():
             self._taps(document, (*here, "loss", name, "taps"), term, models, first)
         if len(self.problems) == before:
-            self._own(document, here, config, said, learner, teachers)
+            self._given(document, here, config, said, learner, teachers)
         if len(self.problems) > before:
             return
         for key in ("frozen", "trained"):
@@ -254,8 +257,9 @@ class _ModelChecker:
                 self._say(document, path, error)
 
     def _path(self, document: Document, path: KeyPath, learner: Learner, wanted: str, written: str) -> None:
+        whose = "student" if wanted.startswith("student.") else "experiment"
         try:
-            find(learner, wanted, "student")
+            find(learner, wanted, whose)
         except RedistillError as error:
             message = (
                 str(error)
@@ -273,20 +277,56 @@ class _ModelChecker:
                 if not tap.startswith("modules.") and model is not None:
                     self._paths(document, (*path, side, i), [tap.partition(":")[0]], model, side)
 
-    def _own(
+    def _given(
         self, document: Document, here: KeyPath, config: Config, said: Config, learner: Learner,
         teachers: dict[str, nn.Module],
     ) -> None:  # fmt: skip
-        """Build what the terms of a stage learn or remember, on the CPU: the losses are called there."""
+        """Whether the taps of a stage's terms give what these compare; and build what the terms learn or remember, on
+        the CPU: the losses are called there.
+        """
         shown = Teachers({}, config["runtime"])  # of no folder: these have no weights
         shown.models = teachers
+        batch = _batch(config["task"])
         for name, term in said["loss"].items():
-            if registry.plugin("loss", term["method"]):
+            path, before = (*here, "loss", name), len(self.problems)
+            if term["taps"] is not None:
+                self._compared(document, here, name, term, learner, shown, batch)
+            if len(self.problems) > before or registry.plugin("loss", term["method"]):
                 continue
             try:
-                learner.own.update(build_own(learner, {name: term}, shown, _batch(config["task"]), REMEMBERED, 0))
-            except (RedistillError, RuntimeError, IndexError, TypeError) as error:
-                self._say(document, (*here, "loss", name), error)
+                learner.own.update(build_own(learner, {name: term}, shown, batch, REMEMBERED, 0))
+            except RedistillError as error:
+                self._say(document, path, str(error).removeprefix(f"loss.{name}: "))
+            except (RuntimeError, IndexError, TypeError) as error:
+                self._say(document, path, f"loss `{term['method']}` cannot be built for these taps: {error}")
+
+    def _compared(
+        self, document: Document, here: KeyPath, name: str, term: Config, learner: Learner, teachers: Teachers,
+        batch: Seen,
+    ) -> None:  # fmt: skip
+        """Whether a term's taps lead somewhere, and to tensors of the kind that its method compares."""
+        path: KeyPath = (*here, "loss", name, "taps")
+        try:
+            found = at_taps(learner, term, teachers, batch)
+        except RedistillError as error:
+            self._say(document, path, error)
+            return
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            self._say(document, here, f"a batch of {_shown(batch)} does not pass through the models: {error}")
+            return
+        kinds = registry.signature("loss", term["method"]).shapes
+        for side, tensors in zip(("student", "teacher"), found, strict=True):
+            dimensions, words = SHAPES.get(kinds.get(f"{side}_hidden", ""), (0, ""))
+            for i, tensor in enumerate(tensors):
+                tap, shape = term["taps"][side][i], tuple(tensor.shape)
+                if not shape or shape[0] != EXAMPLES:
+                    message = f"the tap `{tap}` gives {shape} for {EXAMPLES} examples"
+                elif dimensions and len(_squeezed(shape, dimensions)) != dimensions:
+                    message = f"loss `{term['method']}` compares {words}, and `{tap}` gives {shape}"
+                else:
+                    continue
+                self._say(document, (*path, side, i), message)
+                return
 
     def _losses(
         self, document: Document, here: KeyPath, config: Config, said: Config, learner: Learner,
@@ -308,7 +348,7 @@ class _ModelChecker:
             self._say(document, here, error)
             return
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
-            self._say(document, here, f"a batch of {_shown(config['task'])} does not pass through the models: {error}")
+            self._say(document, here, f"a batch of {_shown(batch)} does not pass through the models: {error}")
             return
         for model, tensors in seen.items():
             for tap, tensor in tensors.items():
@@ -339,14 +379,6 @@ class _ModelChecker:
         for name, value in given.items():
             if isinstance(value, Tensor | list):
                 shapes[name] = [tuple(v.shape) for v in value] if isinstance(value, list) else tuple(value.shape)
-        for side in ("student", "teacher"):
-            wanted = SHAPES.get(term.signature.shapes.get(f"{side}_hidden", ""))
-            for i, shape in enumerate(shapes.get(f"{side}_hidden", [])):
-                if wanted is not None and len(_squeezed(shape, wanted[0])) != wanted[0]:
-                    tap = term.said["taps"][side][i]
-                    self._say(document, (*path, "taps", side, i),
-                              f"{method} compares {wanted[1]}, and `{tap}` gives {shape}")  # fmt: skip
-                    return
         settings = {name: term.said["settings"][name] for name in term.signature.called_with}
         try:
             with torch.device("cpu"):
@@ -395,8 +427,8 @@ def _listed(shapes: dict[str, Any]) -> str:
     return ", ".join(f"{name} {shape}" for name, shape in shapes.items())
 
 
-def _shown(task: Config) -> str:
-    return f"images {task['image_shape']}" if task["input"] == "image" else f"texts of {TOKENS} tokens"
+def _shown(batch: Seen) -> str:
+    return f"images {list(batch['image'].shape[1:])}" if "image" in batch else f"texts of {TOKENS} tokens"
 
 
 def _batch(task: Config, examples: int = EXAMPLES) -> dict[str, Tensor]:

@@ -16,7 +16,6 @@ from redistill.models import load
 from redistill.models.taps import tapped
 
 Config = dict[str, Any]
-Shapes = list[tuple[int, ...]]
 Seen = dict[str, Tensor]  # tensors by tap; the logits of a model that learns as `logits`
 
 
@@ -205,7 +204,8 @@ def build_own(
         signature = registry.signature("loss", term["method"])
         if signature.built_with is None:
             continue
-        student, teacher = shapes_at_taps(learner, term, teachers, batch)
+        tensors = at_taps(learner, term, teachers, batch)
+        student, teacher = ([tuple(tensor.shape[1:]) for tensor in side] for side in tensors)
         torch.manual_seed(derived_seed(seed, f"loss {name}"))
         settings = {key: term["settings"][key] for key in signature.built_with}
         try:
@@ -216,8 +216,12 @@ def build_own(
     return built
 
 
-def shapes_at_taps(learner: Learner, term: Config, teachers: Teachers, batch: Seen) -> tuple[Shapes, Shapes]:
-    """Shapes of the tensors, without the batch, that a term's taps give: the student's and the teacher's."""
+def at_taps(learner: Learner, term: Config, teachers: Teachers, batch: Seen) -> tuple[list[Tensor], list[Tensor]]:
+    """What a term's taps give for a batch: the student's and the teacher's.
+
+    Raises:
+        RedistillError: a tap leads nowhere.
+    """
     names = list(teachers.models)
     taps = needed(learner.said, [term], names)
     learner.listen(taps, full_precision=False)
@@ -227,7 +231,7 @@ def shapes_at_taps(learner: Learner, term: Config, teachers: Teachers, batch: Se
     learner.train(training)
     sides = {"student": term["student"], "teacher": term["teacher"] or next(iter(names), "")}
     said = term["taps"] or {"student": [], "teacher": []}
-    student, teacher = ([tuple(seen[sides[s]][tap].shape[1:]) for tap in said[s]] for s in ("student", "teacher"))
+    student, teacher = ([seen[sides[side]][tap] for tap in said[side]] for side in ("student", "teacher"))
     return student, teacher
 
 
