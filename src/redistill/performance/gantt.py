@@ -16,8 +16,8 @@ LETTER = 5.4  # width of a letter of a title, about
 STEPS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 36000, 86400)  # of the time axis
 COLOURS = {
     "data": "#8c8c8c", "model": "#5d5d5d", "dataset": "#a6bddb", "tokens": "#6a93c1", "baseline": "#b39b6d",
-    "teacher": "#c0392b", "outputs": "#e08a3c", "student": "#2f7fbf", "cell": "#58a55c", "table": "#2c6e49",
-    "submission": "#9a6fb0", "scores": "#b08fc0", "study": "#7d4ea8",
+    "teacher": "#c0392b", "outputs": "#e08a3c", "student": "#2f7fbf", "choice": "#8bbf56", "cell": "#58a55c",
+    "table": "#2c6e49", "submission": "#9a6fb0", "scores": "#b08fc0", "study": "#7d4ea8",
 }  # fmt: skip
 
 

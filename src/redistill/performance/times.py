@@ -15,7 +15,7 @@ from redistill.provenance import record
 
 SITTING = 300.0  # seconds in which nothing was made, after which another sitting begins
 LONGEST = 10  # things that are listed
-WORK = ("teacher", "outputs", "student", "baseline", "cell")  # training, teacher passes and evaluation
+WORK = ("teacher", "outputs", "student", "baseline", "choice", "cell")  # training, teacher passes and evaluation
 BETWEEN = 5.0  # seconds after which what kept a job from starting was something else than its start
 
 
