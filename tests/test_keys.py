@@ -441,6 +441,11 @@ def test_what_is_read_of_a_component_is_what_python_says(kind):
         parameters = inspect.signature(registry.get(kind, name)).parameters
         assert read.inputs == tuple(p.name for p in parameters.values() if p.kind is not p.KEYWORD_ONLY)
         own = {p.name: p for p in parameters.values() if p.kind is p.KEYWORD_ONLY}
+        assert read.called_with == tuple(own)
+        if read.built_with is not None:  # a loss whose file says how what it learns or remembers is made
+            built = inspect.signature(registry.builder(name)).parameters
+            assert read.built_with == tuple(p.name for p in built.values() if p.kind is p.KEYWORD_ONLY)
+            own |= {setting: built[setting] for setting in read.built_with}
         assert list(read.settings) == list(own)
         for key, setting in read.settings.items():
             assert setting.required == (own[key].default is inspect.Parameter.empty)

@@ -263,7 +263,7 @@ def test_several_teachers_are_told_apart_by_name(project):
     [
         ("teacher: large", "teacher: lrge", "stages.0.loss.one.teacher", "did you mean `large`?"),
         (", teacher: large", "", "stages.0.loss.one", "does not say which `teacher`: large, small"),
-        ("  large:", "  student:", "", "a teacher cannot be called `student`"),
+        ("  large:", "  student:", "", "neither a teacher nor a peer can be called `student`"),
         ("teachers:", "teacher: {experiment: image/teacher}\nteachers:", "", "give either `teacher` or `teachers`"),
         ("  large:", "  Large.1:", "teachers.Large.1", "pattern"),
         ("experiment: image/teacher}", "experiment: image/teachr}", "teachers.large.experiment", "`image/teacher`?"),
