@@ -489,8 +489,8 @@ class _Planner:
             if point.inputs != first.inputs:
                 roles = sorted(r for r, key in {**first.inputs, **point.inputs}.items() if first.inputs.get(r) != key)
                 raise RedistillError(
-                    f"table `{table}`, row `{row.name}`: `{name}` has another {roles[0]} than the other trials, and "
-                    "trials that are chosen from learn from the same: make rows of them"
+                    f"table `{table}`, row `{row.name}`: `{name}` is given another `{roles[0]}` than the other trials, "
+                    "and trials that are chosen from learn from the same: make rows of them"
                 )
         components = sorted({component for point in points.values() for component in point.components})
         packages = tuple(sorted({package for point in points.values() for package in point.packages}))
@@ -578,15 +578,28 @@ class _Planner:
 
 
 def _compared(said: list[schema.Comparison], rows: list[Row]) -> Iterator[dict[str, Any]]:
-    """The comparisons of a table, one by one; two rows are compared once, whichever is named first."""
-    seeds, done = {row.name: row.seeds for row in rows}, set[frozenset[str]]()
+    """The comparisons of a table, one by one. `*` leaves out what is compared already, in whichever direction."""
+    by_name = {row.name: row for row in rows}
+
+    def pairs(name: str, comparison: schema.Comparison) -> list[tuple[frozenset[str], str]]:
+        """What is compared: two rows in a column that both have."""
+        ours, theirs = by_name[name].tasks, by_name[comparison.against].tasks
+        columns = [task for task in comparison.tasks or ours if task in ours and task in theirs]
+        return [(frozenset((name, comparison.against)), column) for column in columns]
+
+    done = {pair for comparison in said if comparison.row != schema.EVERY for pair in pairs(comparison.row, comparison)}
     for comparison in said:
-        every = [name for name in seeds if seeds[name] == seeds[comparison.against]]
-        for name in every if comparison.row == schema.EVERY else [comparison.row]:
-            pair = frozenset((name, comparison.against))
-            if len(pair) == 2 and (comparison.row != schema.EVERY or pair not in done):
-                done.add(pair)
-                yield comparison.model_dump() | {"row": name}
+        if comparison.row != schema.EVERY:
+            yield comparison.model_dump()
+            continue
+        seeds = sorted(by_name[comparison.against].seeds)
+        for name in [row.name for row in rows if row.name != comparison.against and sorted(row.seeds) == seeds]:
+            asked = pairs(name, comparison)
+            left = [pair for pair in asked if pair not in done]
+            done.update(asked)
+            if left:
+                tasks = comparison.tasks if left == asked else [column for _, column in left]
+                yield comparison.model_dump() | {"row": name, "tasks": tasks}
 
 
 def _sample(task: schema.Task) -> dict[str, Any]:

@@ -183,6 +183,8 @@ class _StudyChecker:
                 self._say(document, (*path, "marks", task), f"the table has no column `{task}`; {hint}")
         self._unique(document, (*path, "tasks"), table.tasks)
         self._unique(document, (*path, "seeds"), table.seeds)
+        if table.choose is not None:
+            self._unique(document, (*path, "choose", "seeds"), table.choose.seeds or [])
         rows: list[Row] = []
         taken = set[str]()
         for i, row in enumerate(table.rows):
