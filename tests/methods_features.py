@@ -277,7 +277,8 @@ CASES = [
     Case("fitnet", of_texts(3, 4), hint, note="texts"),
     Case("fitnet", of_texts(3, 4), hint, {"reduction": "mean", "relu": True}, note="texts"),
     Case("at", of_shapes(*MAPS), attention, same=ANY_LENGTH | {
-        "the student's sign": scaled(-1.0, "student_hidden")}, zero=True),
+        "the student's sign": scaled(-1.0, "student_hidden")}),
+    Case("at", of_shapes([(4, 3, 3)], [(4, 3, 3)]), attention, zero=True, note="one shape"),
     Case("at", of_shapes(*MAPS), attention, {"mode": "paper"}, same=ANY_LENGTH),
     Case("at", of_shapes([(4, 3, 3)], [(4, 3, 3)]), attention, {"mode": "paper", "power": 3}, zero=True),
     Case("at", UNEQUAL, attention, {"power": 1}, same=ANY_LENGTH, note="sizes differ"),
