@@ -410,16 +410,17 @@ def pair() -> Learner:
 
 
 def test_nothing_of_a_peer_that_teaches_learns_from_what_it_teaches() -> None:
-    said = stage(soft=term("kd", teacher="other"),
-                 maps=term("feature_mse", teacher="other", taps={"student": ["3"], "teacher": ["3"]}))  # fmt: skip
+    maps = {"student": ["3"], "teacher": ["3"]}
+    said = stage(soft=term("kd", teacher="other"), maps=term("feature_mse", teacher="other", taps=maps),
+                 back=term("kd", student="other", teacher="student"))  # fmt: skip
     learner, batch, loss = pair(), images(), Loss(said, [], {}, {})
     assert loss.students == {"student", "other"}
     values = loss.values(batch, seen_by(learner, said, batch, loss), learner.own, Moment())
-    for value in values.values():
+    for name, learns in (("soft", "student"), ("maps", "student"), ("back", "peers")):
         learner.zero_grad()
-        value.backward(retain_graph=True)
+        values[name].backward(retain_graph=True)
         found = {name.split(".")[0] for name, p in learner.named_parameters() if p.grad is not None and p.grad.any()}
-        assert found == {"student"}
+        assert found == {learns}
 
 
 def test_a_peer_is_only_run_where_a_term_asks_for_it() -> None:
