@@ -1,6 +1,6 @@
 """What learns: the student, its peers and the modules beside them; and what the losses see of them and of teachers."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,14 +85,15 @@ class Learner(nn.Module):
         with torch.autocast(_device(batch), enabled=False):
             return loss.values(batch, seen, self.own, moment)
 
-    def see(self, batch: Seen, taught: dict[str, Seen], students: Iterable[str] = ("student",)) -> dict[str, Seen]:
+    def see(self, batch: Seen, taught: dict[str, Seen], students: Collection[str] = ("student",)) -> dict[str, Seen]:
         """Tensors by model and tap; of the models that learn, these are run. A stage may train a teacher's auxiliary
         modules alone.
         """
         with self.exact(batch):
             seen = {name: dict(tensors) for name, tensors in taught.items()} | {name: {} for name in self.models}
-            for name in students:
-                model = self.models[name]
+            for name, model in self.models.items():  # in this order in every process, whatever order a set has
+                if name not in students:
+                    continue
                 own = [tap for tap in self.taps.get(name, []) if not tap.startswith("modules.")]
                 with tapped(model, own, name) as captured:
                     logits = load.logits_of(model, batch)
