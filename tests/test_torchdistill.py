@@ -181,11 +181,12 @@ def test_stages_and_auxiliary_modules(tmp_path):
     assert "ConvReg" in left["train.stage2.student.adaptations.extra.kwargs.kernel_size"]
     assert "a file of weights" in left["models.student_model.src_ckpt"]
     assert "belong to a loss of its own" in left["train.stage1.train_data_loader.dataset_wrapper.kwargs.n"]
+    assert second["loss"]["weighed"]["weight"] == 2.0  # of its only pair
     said = texts(report)
     assert "goes on with the one of the stage before" in said
     assert "the student is not trained in this stage" in said
     assert "the best epoch of all stages together" in said
-    assert "pairs have weights of their own" in said
+    assert "VIDLoss is another number in redistill: its method has a regressor of its own" in said
 
 
 def test_detection_and_segmentation_say_that_they_are_not_supported(tmp_path):

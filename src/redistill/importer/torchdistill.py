@@ -99,11 +99,12 @@ def _convert(file: Path, name: str) -> Imported:
     has_teacher = bool(models.section("teacher_model").data)
     teacher = read_model(models.section("teacher_model"), task) if has_teacher else None
     teacher_needs = [need for need in source.to_do if need not in needed]
-    stages = read_stages(source, text, student, teacher)
+    stages, modules = read_stages(source, text, student, teacher)
     label = student.key if teacher is None else f"{student.key} from {teacher.key}"
     data: dict[str, Any] = {"label": printable(label), "notes": {"task": task.name}}
     data |= {
         "student": student.section,
+        **({"modules": modules} if modules else {}),
         "stages": stages,
         "evaluation": evaluation(source, stage_sections(source), task),
     }

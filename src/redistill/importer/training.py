@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
+from redistill import registry
+from redistill.importer import beside
+from redistill.importer.around import SIDES, Around, Terms, renamed, unwrapped
 from redistill.importer.inert import printable
-from redistill.importer.losses import Around, describe, read_criterion
+from redistill.importer.losses import read_criterion
 from redistill.importer.models import Model
 from redistill.importer.names import component, exists, snake
 from redistill.importer.section import Section, Source
@@ -13,13 +16,15 @@ OPTIMISERS = {"SGD": "sgd", "Adam": "adam", "AdamW": "adamw"}
 DECAY = {"AdamW": 0.01}  # torch's defaults; 0 for the others
 RATE = 0.001
 FORWARD = {"forward_batch_only", "forward_batch_as_kwargs", "forward_batch_only_as_kwargs", "forward_all",
-           "forward_batch_target"}  # fmt: skip
+           "forward_batch_target", "forward_batch4sskd", "forward_batch_supp_dict"}  # fmt: skip
 COLLATE = {"DataCollatorWithPadding", "default_data_collator", "default_collate", "coco_collate_fn",
            "coco_seg_collate_fn"}  # fmt: skip
 STEPWISE = {"get_linear_schedule_with_warmup": "linear", "get_cosine_schedule_with_warmup": "cosine",
             "get_constant_schedule_with_warmup": "constant", "get_constant_schedule": "constant",
             "poly_lr_scheduler": "poly"}  # fmt: skip
 WRAPPERS = ("auxiliary_model_wrapper", "special")
+TURNED = "SSKDDatasetWrapper"  # shows each image in four directions
+DRAWN = "CRDDatasetWrapper"  # draws negatives beside each example
 
 
 @dataclass
@@ -29,17 +34,22 @@ class Loader:
     batch: int | None = None
 
 
-def read_stages(source: Source, text: bool, student: Model, teacher: Model | None) -> list[dict[str, Any]]:
-    """Every stage of training, in order."""
+def read_stages(
+    source: Source, text: bool, student: Model, teacher: Model | None
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Every stage of training, in order; and the modules that they share."""
     sections = stage_sections(source)
     loader = Loader()
     stages: list[dict[str, Any]] = []
+    modules: dict[str, dict[str, Any]] = {}
+    models = {"student": student} | ({"teacher": teacher} if teacher is not None else {})
     for section in sections:
-        around = Around(text, classes=student.classes, multilabel=student.multilabel, learns=teacher is not None)
+        around = Around(text, classes=student.classes, multilabel=student.multilabel, learns=teacher is not None,
+                        models=models, modules=modules)  # fmt: skip
         stages.append(_stage(section, loader, around, stages[-1] if stages else {}))
     source.warn(("train",), "`batch_size` is of one process, and the scripts multiply the learning rate by the number "
                             "of processes with `-adjust_lr`: how many there were is not in the config")  # fmt: skip
-    return stages
+    return stages, modules
 
 
 def stage_sections(source: Source) -> list[Section]:
@@ -70,8 +80,62 @@ def _stage(section: Section, loader: Loader, around: Around, before: dict[str, A
     stage["loss"] = read_criterion(section.section("criterion"), around)
     if not stage["loss"]:
         section.source.needs("a loss: none of the terms of a stage could be carried over")
+    _beside(section, stage, around)
+    _examples(section, stage["loss"], stage)
     _hooks(section)
-    return stage
+    return stage | {"loss": stage.pop("loss")}  # at the end
+
+
+def _beside(section: Section, stage: dict[str, Any], around: Around) -> None:
+    """What is trained beside the student, and what is not; auxiliary modules that no method has are left."""
+    loss: Terms = stage["loss"]
+    teachers = [name for name in sorted(around.seen) if around.modules[name].get("of") == "teacher"]
+    frozen = [f"modules.{name}" for name in teachers if "teacher" in around.still]
+    if frozen or around.frozen:
+        stage["frozen"] = [*stage.get("frozen", []), *frozen, *around.frozen]
+    if "student" in around.still and "trained" not in stage:
+        own = [name for name, term in loss.items() if _learns(term["method"])]
+        trained = [f"modules.{name}" for name in sorted(around.seen) if f"modules.{name}" not in frozen]
+        if trained or own:
+            stage["trained"] = [*trained, *(f"loss.{name}" for name in own)]
+    for side in SIDES:
+        part = section.section("student" if section.has("student") else "model") if side == "student" else None
+        _left_beside(part or section.section("teacher"))
+
+
+def _learns(method: str) -> bool:
+    """Whether a method has something of its own that is trained."""
+    return method in registry.names("loss") and registry.signature("loss", method).built_with is not None
+
+
+def _left_beside(part: Section) -> None:
+    for name in WRAPPERS:
+        wrapped = part.section(name)
+        kind = printable(wrapped.data.get("key", wrapped.data.get("type", "?")))
+        wrapped.leave(f"auxiliary modules of torchdistill's {kind}: describe them under `modules`")
+    added = part.section("adaptations")
+    for name in added.data:
+        module = added.section(name)
+        kind = printable(module.data.get("key", module.data.get("type", "?")))
+        module.leave(f"a module beside the model, {kind}: describe it under `modules`")
+
+
+def _examples(section: Section, loss: Terms, stage: dict[str, Any]) -> None:
+    """What a data set's wrapper shows beside an example, where a method asks for it."""
+    wrapper = section.section("train_data_loader").section("dataset_wrapper")
+    inputs = {
+        name for term in loss.values() if term["method"] in registry.names("loss")
+        for name in registry.signature("loss", term["method"]).inputs
+    }  # fmt: skip
+    if "views" in inputs:
+        stage["rotations"] = True
+        if wrapper.says("key", {TURNED}):
+            wrapper.use()
+    if "index" in inputs and wrapper.says("key", {DRAWN}):
+        wrapper.use("key")
+        wrapper.section("kwargs").use("num_negative_samples")
+        wrapper.leave("redistill's negatives are drawn from all other examples of the data")
+    wrapper.leave("examples beside the batch's own (negatives, rotations) belong to a loss of its own")
 
 
 def _left_to_the_study(section: Section) -> None:
@@ -106,7 +170,6 @@ def _loader(section: Section, loader: Loader) -> None:
         if holder.flag("drop_last"):
             holder.warn("the last, smaller batch of an epoch is left out; redistill trains on it", "drop_last")
     part.leave("how batches are put together is not described in redistill", "batch_sampler", "collate_fn")
-    part.leave("examples beside the batch's own (negatives, rotations) belong to a loss of its own", "dataset_wrapper")
 
 
 def _accumulation(section: Section) -> int:
@@ -128,18 +191,19 @@ def _trained(section: Section, around: Around) -> dict[str, Any]:
     frozen: list[str] = []
     for side, name in sides.items():
         part = section.section(name)
-        describe(part, side, around)
+        beside.describe(part, side, around)
         modules = part.texts("frozen_modules")
         if side == "student":
-            frozen = [_plain_path(module) for module in modules if not module.startswith("instance(")]
+            frozen = [_plain_path(part, module, around) for module in modules if not module.startswith("instance(")]
         _side(part, side, modules, around)
     return {"frozen": frozen} if frozen else {}
 
 
-def _plain_path(path: str) -> str:
+def _plain_path(section: Section, path: str, around: Around) -> str:
+    """A module of the student by its path in redistill's."""
     for prefix in ("student_model.", "model.", "seq."):
         path = path.removeprefix(prefix)
-    return printable(path.removeprefix("+"))
+    return printable(renamed(section, unwrapped(path.removeprefix("+"), "student", around), "student", around))
 
 
 def _side(part: Section, side: str, frozen: list[str], around: Around) -> None:
@@ -162,22 +226,15 @@ def _side(part: Section, side: str, frozen: list[str], around: Around) -> None:
         wrapped = part.section(name)
         if wrapped.data.get("key", wrapped.data.get("type")) == "EmptyModule":
             wrapped.use("key", "type", "kwargs", "params")
-        kind = printable(wrapped.data.get("key", wrapped.data.get("type", "?")))
-        wrapped.leave(f"auxiliary modules of torchdistill's {kind}: describe them under `modules`")
     part.leave("a file of weights that torchdistill reads or writes in a stage", "src_ckpt")
 
 
 def _pruned(part: Section, side: str) -> None:
-    """`sequential` cuts a model down to some modules; `adaptations` are modules that it adds there."""
+    """`sequential` cuts a model down to some modules."""
     paths = part.texts("sequential")
     if paths and side == "student":
         part.warn("the student is cut down to `sequential`: redistill runs all of it, and what lies behind the taps "
                   "gets no gradient", "sequential")  # fmt: skip
-    added = part.section("adaptations")
-    for name in added.data:
-        module = added.section(name)
-        kind = printable(module.data.get("key", module.data.get("type", "?")))
-        module.leave(f"a module beside the model, {kind}: describe it under `modules`")
 
 
 def _hooks(section: Section) -> None:
@@ -248,7 +305,7 @@ def _groups(part: Section, rate: float, around: Around) -> tuple[list[dict[str, 
             entry.leave("modules of the teacher are not trained in redistill")
             continue
         own, decay = kwargs.number("lr"), kwargs.number("weight_decay")
-        group: dict[str, Any] = {"modules": [_plain_path(module)]}
+        group: dict[str, Any] = {"modules": [_plain_path(entry, module, around)]}
         group |= {"rate": float(f"{own / rate:.12g}")} if own is not None and rate else {}
         group |= {"weight_decay": float(decay)} if decay is not None else {}
         kwargs.leave("a group has a rate and a weight decay, and nothing else")
