@@ -1,5 +1,6 @@
 """Every loss of torchdistill is a method with its weight, taps and settings; and gives torchdistill's own number."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -11,7 +12,9 @@ from test_torchdistill import imported, texts
 from torch import Tensor, nn
 
 from redistill import registry
+from redistill.config.parse import load
 from redistill.distill import crd
+from redistill.importer import import_files
 from redistill.importer.section import UNKNOWN
 
 LAYERS = [f"layer{i}:output" for i in (2, 3)]
@@ -141,6 +144,131 @@ def test_what_a_stage_trains_beside_the_student(tmp_path):
     assert beside[:5] == [{}] * 5
 
 
+def test_a_tap_in_front_of_a_relu_in_place_is_behind_it(tmp_path):
+    data, report = imported(tmp_path, "imagenet-review")
+    (stage,) = data["stages"]
+    assert stage["loss"] == {
+        "review": {
+            "method": "kr", "weight": 0.6, "middle": 640,
+            "taps": {"student": ["layer3.1.relu:output", "layer4.1.relu:output", "avgpool:output"],
+                     "teacher": ["layer3.5.relu:output", "layer4.2.relu:output", "avgpool:output"]},
+        }
+    }  # fmt: skip
+    assert stage["frozen"] == ["layer1"]
+    said = texts(report)
+    assert "a ReLU writes over `layer3.-1.relu:input` in place before torchdistill reads it" in said
+    assert "`kr` fuses at most the 512 channels of the deepest stage, torchdistill 640" in said
+    assert "torchdistill 1.1.5 has `in_channels`, `mid_channels` and `out_channels`, and stops at this" in said
+    assert "counts from the end" not in said
+
+
+# --- what cannot be carried over, and what is said of it -------------------------------------------------------------
+
+PAIR = {"teacher": {"io": "output", "path": "layer2"}, "student": {"io": "output", "path": "layer2"}}
+MADE_PAIR = {"feature_pairs": {"one": {**PAIR, "student": {"io": "output", "path": "connector_dict.one"}}}}
+EVEN = {"in_channels": 32, "out_channels": 32, "kernel_size": 3, "stride": 1, "padding": 1, "bias": False}
+CONNECTOR = {"key": "Connector4DAB", "kwargs": {"connectors": {"one": {
+    "io": "output", "path": "student_model.layer2", "conv2d_kwargs": EVEN}}}}  # fmt: skip
+REGRESSOR = {"key": "VariationalDistributor4VID", "kwargs": {"regressors": {"one": {
+    "io": "output", "path": "student_model.layer2",
+    "regressor_kwargs": {"in_channels": 32, "middle_channels": 48, "out_channels": 32, "eps": 0.1, "init_pred_var": 2},
+}}}}  # fmt: skip
+LINEAR = {"key": "Linear4CCKD", "kwargs": {"input_module": {"path": "model.fc", "io": "input"}, "linear_kwargs": {
+    "in_features": 64, "out_features": 8}}}  # fmt: skip
+FUSIONS = {"key": "Student4KnowledgeReview", "kwargs": {"sizes": [1, 8], "abfs": [
+    {"path": f"student_model.layer{i}", "io": "output", "kwargs": {"in_channels": 16 * i, "mid_channels": 8}}
+    for i in (1, 2)]}}  # fmt: skip
+HINTED = {"adaptations": {"hint": {"key": "ConvReg", "kwargs": {"kernel_size": 3, "stride": 2, "padding": 1}}},
+          "sequential": ["conv1", "layer1", "+hint"]}  # fmt: skip
+UNLIKE = {"adaptations": {"hint": {"key": "ConvReg", "kwargs": {"kernel_size": 5, "stride": 2, "padding": 2}}},
+          "sequential": ["conv1", "layer1", "+hint"]}  # fmt: skip
+WRAPPED_MSE = {"input": {"is_from_teacher": False, "module_path": "+hint", "io": "output"},
+               "target": {"is_from_teacher": True, "module_path": "layer2", "io": "output"}}  # fmt: skip
+SRD = {f"{side}_{what}_module_path": path for side in ("student", "teacher")
+       for what, path in (("feature", "layer3"), ("linear", "."))}  # fmt: skip
+
+
+def beside_it(wrapper: dict[str, Any]) -> dict[str, Any]:
+    return {"auxiliary_model_wrapper": wrapper}
+
+
+@pytest.mark.parametrize(
+    ("kind", "kwargs", "beside", "said"),
+    [
+        ("AltActTransferLoss", {**MADE_PAIR, "margin": 1.0, "reduction": "mean"}, beside_it(CONNECTOR),
+         ["no connector on `layer2:output`", "kernel_size: redistill has a 1 x 1", "batch norm behind its connector"]),
+        ("AltActTransferLoss", {"feature_pairs": {"one": PAIR}, "margin": 1.0, "reduction": "none"}, {},
+         ["a connector of its own on `layer2:output`, and no Connector4DAB is described there"]),
+        ("VIDLoss", {"feature_pairs": {"one": {**PAIR, "student": {"io": "output", "path": "regressor_dict.one"}}}},
+         beside_it(REGRESSOR), ["reads `kwargs`, and stops at this", "as wide as the teacher's layer"]),
+        ("CCKDLoss", {"teacher_linear_path": "fc", "student_linear_path": "linear", "reduction": "sum",
+                      "kernel_params": {"key": "bilinear"}}, beside_it(LINEAR),
+         ["reads `kernel_config`, and stops", "reads `type`, and stops", "multiplied by 16", "no Linear4CCKD"]),
+        ("RKDLoss", {"teacher_output_path": "layer3", "student_output_path": "avgpool", "dist_factor": 1}, {},
+         ["a tap of one vector an example in the place of `layer3`"]),
+        ("HierarchicalContextLoss", {"student_module_path": "abf_modules.0", "teacher_module_path": "layer2"},
+         beside_it(FUSIONS), ["compares every fusion once, and the source compares 1 of 2"]),
+        ("MSELoss", {"reduction": "sum"}, HINTED, ["3 x 3 with a stride where the hint's map is smaller"]),
+        ("MSELoss", {"reduction": "mean"}, UNLIKE, ["as large as the sizes ask"]),
+        ("SRDLoss", SRD, {}, ["a projector and norms of its own on `layer3:output`, and no SRDModelWrapper"]),
+        ("PKTLoss", {"student_module_path": "relu", "teacher_module_path": "layer3.-1.relu", "eps": 0.1}, {},
+         ["redistill has 1e-07 there", "another tap than `layer3.4.relu`"]),
+        ("ATLoss", {"at_pairs": {}, "mode": "other"}, {}, ["has no pairs"]),
+        ("FTLoss", {"p": 3, "reduction": "sum"}, {}, ["setting `p` of loss `ft` must be one of 1, 2, and is 3"]),
+        ("RegularizationLoss", {"module_path": "layer3", "is_from_teacher": False}, {}, ["has no loss `norm` yet"]),
+        ("KDLoss", {"student_module_path": ".", "teacher_module_path": ".", "temperature": 2}, {},
+         ["stops without `alpha` or `beta`"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_what_a_method_cannot_do_is_said(tmp_path, kind, kwargs, beside, said):
+    file = tmp_path / "some.yaml"
+    file.write_text(json.dumps(config(kind, kwargs, beside)), encoding="utf-8")
+    (report,) = import_files([file], tmp_path / "configs" / "experiments")
+    told = "\n".join([*report.warnings, *report.to_do])
+    assert [words for words in said if words not in told] == [], told
+
+
+def config(kind: str, kwargs: dict[str, Any], beside: dict[str, Any], repeated: int = 1) -> dict[str, Any]:
+    """A config with a loss, once or more often, and what is beside its student."""
+    term = {"criterion": {"key": kind, "kwargs": kwargs}, "weight": 1.0}
+    if kind == "MSELoss":
+        term["criterion_wrapper"] = {"key": "SimpleLossWrapper", "kwargs": WRAPPED_MSE}
+    return {
+        "datasets": {"cifar10": {"name": "cifar10"}},
+        "models": {"teacher_model": {"key": "resnet32", "kwargs": {"num_classes": 10}},
+                   "student_model": {"key": "resnet20", "kwargs": {"num_classes": 10}}},
+        "train": {
+            "num_epochs": 1, "train_data_loader": {"dataset_id": "cifar10/train", "batch_size": 4},
+            "teacher": {"requires_grad": False}, "student": beside, "optimizer": {"key": "SGD", "kwargs": {"lr": 0.1}},
+            "criterion": {"key": "WeightedSumLoss", "kwargs": {"sub_terms": {f"t{i}": term for i in range(repeated)}}},
+        },
+    }  # fmt: skip
+
+
+def test_losses_that_share_a_module_are_told_that_each_has_its_own(tmp_path):
+    file = tmp_path / "some.yaml"
+    twice = config("ChSimLoss", {"feature_pairs": {"one": {**PAIR, "student": {"path": "embed_dict.one"}}}}, {
+        "auxiliary_model_wrapper": {"key": "Student4ICKD", "kwargs": {"embeddings": {"one": {"path": "layer2"}}}}
+    }, repeated=2)  # fmt: skip
+    file.write_text(json.dumps(twice), encoding="utf-8")
+    (report,) = import_files([file], tmp_path / "configs" / "experiments")
+    assert "t1.criterion.kwargs: shares a convolution and a batch norm with another loss" in texts(report)
+    assert "t0.criterion.kwargs: shares" not in texts(report)
+    loss = load(report.written[0]).data["stages"][0]["loss"]
+    assert {term["weight"] for term in loss.values()} == {0.25}
+
+
+def test_a_teacher_that_is_not_trained_keeps_its_side_of_what_is_learnt(tmp_path):
+    file = tmp_path / "some.yaml"
+    plain = config("CCKDLoss", {"kernel_config": {"type": "bilinear"}, "reduction": "batchmean"},
+                   {"auxiliary_model_wrapper": LINEAR})  # fmt: skip
+    plain["train"]["teacher"] = {"requires_grad": False, "auxiliary_model_wrapper": LINEAR}
+    file.write_text(json.dumps(plain), encoding="utf-8")
+    (report,) = import_files([file], tmp_path / "configs" / "experiments")
+    assert load(report.written[0]).data["stages"][0]["frozen"] == ["loss.t0.teacher"]
+
+
 # --- the same numbers as torchdistill --------------------------------------------------------------------------------
 
 PEERS = Path(__file__).parents[1] / ".venv-peers" / "bin" / "python"  # made by benchmarks/peers/setup.sh
@@ -190,6 +318,8 @@ def test_every_term_is_the_same_number_as_in_torchdistill(tmp_path, batch, name)
     data, _ = imported(tmp_path, name)
     compared = []
     for stage, theirs in zip(data["stages"], torch.load(tmp_path / "out.pt"), strict=True):
+        if "bn1:output" in theirs["tensors"]["teacher"]:
+            assert theirs["tensors"]["teacher"]["bn1:output"].min() == 0  # a ReLU has written over it
         names = list(theirs["values"])
         ours = dict.fromkeys(names, 0.0)
         for term, said in stage["loss"].items():
