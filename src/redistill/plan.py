@@ -481,7 +481,7 @@ class _Planner:
                 run = self.run(recipe, trained, seed)
                 trials[f"trial {i} seed {seed}"] = run.key
                 self.runs.append(Run(table, recipe, task, seed, run.key))
-        points = {recipe.partition("@")[2]: self._runs_of[recipe, trained] for recipe in row.recipes}
+        points = {trial: self._runs_of[recipe, trained] for trial, recipe in zip(row.trials, row.recipes, strict=True)}
         config = {"metric": self.checked.tasks[task].metric, "trials": list(points)}
         choice = self._add("choice", f"{row.name} · {task}", config, trials)
         first = next(iter(points.values()))
@@ -518,7 +518,7 @@ class _Planner:
             runs = runs | {"dataset": self.dataset(task).key}
         config: dict[str, Any] = {"metric": self.checked.tasks[task].metric}
         if len(row.recipes) > 1 and "choice" not in runs:
-            config["trials"] = [recipe.partition("@")[2] for recipe in row.recipes]
+            config["trials"] = list(row.trials)
         return self._add("cell", f"{row.name} · {task}", config, runs)
 
     def _table_config(self, name: str, table: schema.Table, rows: list[Row]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -107,6 +108,15 @@ def _sources(root: Path, findings: Findings) -> dict[str, schema.Source]:
     return sources
 
 
+@dataclass(frozen=True)
+class _Point:
+    """A point of a row's grid: all that the row sets, in words; of these, what other points have otherwise; and the values."""
+
+    suffix: str
+    trial: str
+    changes: Document | None
+
+
 class _StudyChecker:
     """Follows names from a study to the tasks and experiments that it is made of."""
 
@@ -117,6 +127,7 @@ class _StudyChecker:
         self.tasks = TaskChecker(root, findings, checked)
         self.experiments = ExperimentChecker(root, findings, checked, self.tasks)
         self.alike: dict[tuple[str, str], set[str]] = {}  # paths that rows of an experiment set, by their last step
+        self.named: dict[str, str] = {}  # what short names of recipes stand for
         self.runs = 0  # that the rows ask for
 
     def check(self, document: Document) -> None:
@@ -219,19 +230,19 @@ class _StudyChecker:
             raise ConfigError(
                 [*self.findings.problems, document.problem(here, f"the study asks for more than {MAX_RUNS} runs")]
             )
-        for suffix, changes in points:
+        name, recipes = row.name or row.experiment, [self._recipe_name(row, point) for point in points]
+        for recipe_name, point in zip(recipes, points, strict=True):
             for task in dict.fromkeys(map(self.checked.trained, tasks)):
                 self.experiments.recipe(
-                    row.experiment, task, document, (*here, "experiment"), f"{row.experiment}{suffix}", changes
+                    row.experiment, task, document, (*here, "experiment"), recipe_name, point.changes
                 )
-        name, recipes = row.name or row.experiment, [f"{row.experiment}{suffix}" for suffix, _ in points]
         if table.choose is not None and not (row.fixed and len(points) == 1):
             self._trials(document, here, recipes, self.checked.trained(tasks[0]), table.choose.trials)
         if table.choose is not None or not points or (row.name and len(points) == 1):
             laid_out = [(name, recipes, "")]
         else:
             laid_out = [
-                (f"{name}{suffix}", [recipe], suffix) for (suffix, _), recipe in zip(points, recipes, strict=True)
+                (f"{name}{point.suffix}", [recipe], point.suffix) for point, recipe in zip(points, recipes, strict=True)
             ]
         rows = []
         for row_name, recipes, suffix in laid_out:
@@ -242,12 +253,21 @@ class _StudyChecker:
             label = (row.label or (recipe.experiment.label if recipe else "")) + (f", {suffix[1:]}" if suffix else "")
             notes = recipe.experiment.notes if recipe else {}
             seeds = tuple(row.seeds or table.seeds)
-            rows.append(Row(row_name, row.experiment, label, notes, tasks, seeds, tuple(recipes), row.fixed))
+            trials = tuple(point.trial for point in points)
+            rows.append(Row(row_name, row.experiment, label, notes, tasks, seeds, tuple(recipes), trials, row.fixed))
         return rows
 
-    def _points(self, document: Document, path: KeyPath, row: schema.Row) -> list[tuple[str, Document | None]]:
-        """Every point of a row's grid: what distinguishes its name, and its values with their places."""
-        axes: list[list[tuple[str, Document]]] = []
+    def _recipe_name(self, row: schema.Row, point: _Point) -> str:
+        """The experiment and what is set; of a row with a name, this and what is tried, unless another row has both."""
+        if row.name is None or point.changes is None:
+            return f"{row.experiment}{point.suffix}"
+        short = f"{row.experiment}@{','.join(filter(None, (row.name, point.trial)))}"
+        said = written(point.changes.data)
+        return short if self.named.setdefault(short, said) == said else f"{row.experiment}{point.suffix}"
+
+    def _points(self, document: Document, path: KeyPath, row: schema.Row) -> list[_Point]:
+        """Every point of a row's grid."""
+        axes: list[list[tuple[str, str, Document]]] = []
         for key, value in row.set.items():
             here = (*path, key)
             parts = [(value, document.sub(*here))]
@@ -258,16 +278,26 @@ class _StudyChecker:
             if not parts:
                 self._say(document, here, "a grid is `{grid: [value, value]}` and nothing else")
             word = self._word(row.experiment, key)
-            axes.append([(f"{word}={written(v)}", _at(key, part)) for v, part in parts])
+            tried = f"{self._step(row, key)}=" if len(parts) > 1 else ""
+            axes.append(
+                [(f"{word}={written(v)}", tried and f"{tried}{written(v)}", _at(key, part)) for v, part in parts]
+            )
         if math.prod(map(len, axes)) > MAX_POINTS:
             self._say(document, path, f"has a grid of more than {MAX_POINTS} points")
             return []
-        points: list[tuple[str, Document | None]] = []
+        points = []
         for point in itertools.product(*axes):
-            changes = [*(changed for _, changed in point), *([self.changes] if self.changes else [])]
-            suffix = ",".join(words for words, _ in point)
-            points.append((f"@{suffix}" if suffix else "", _together(changes)))
+            changes = [*(changed for *_, changed in point), *([self.changes] if self.changes else [])]
+            suffix = ",".join(words for words, *_ in point)
+            trial = ",".join(tried for _, tried, _ in point if tried)
+            points.append(_Point(f"@{suffix}" if suffix else "", trial, _together(changes)))
         return points
+
+    @staticmethod
+    def _step(row: schema.Row, path: str) -> str:
+        """The last step of a path; all of it where the row sets another one that ends alike."""
+        step = path.rpartition(".")[2]
+        return step if sum(key.rpartition(".")[2] == step for key in row.set) == 1 else path
 
     def _word(self, experiment: str, path: str) -> str:
         """The last step of a path; all of it where the study sets another one of the experiment that ends alike."""

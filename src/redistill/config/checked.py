@@ -32,6 +32,7 @@ class Row:
     tasks: tuple[str, ...]
     seeds: tuple[int, ...]
     recipes: tuple[str, ...]
+    trials: tuple[str, ...]  # what distinguishes these recipes from one another
     fixed: bool
 
 
