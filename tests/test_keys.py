@@ -124,7 +124,7 @@ def test_a_seed_adds_its_runs_and_nothing_else(project):
     before = named(project.plan())
     project.edit("studies/embedded.yaml", "seeds: [0, 1, 2, 3, 4]", "seeds: [0, 1, 2, 3, 4, 17]")
     after = named(project.plan())
-    rows = ("image/student-finetuned", "image/student-kd")
+    rows = ("image/student-finetuned", "image/student-kd", "image/student-rkd")
     assert after.keys() - before.keys() == {("student", f"{row} · digits · seed 17") for row in rows}
     assert before.keys() <= after.keys()
     assert {name for name in before if before[name] != after[name]} == {
@@ -176,7 +176,7 @@ def test_a_teacher_reaches_its_students(project):
     assert titles == {
         "image/teacher · digits · seed 0", "image/teacher · digits · seed 0 · train",
         "image/teacher · digits · seed 0 · transfer",
-        *(f"image/student-kd · digits · seed {seed}" for seed in range(5)),
+        *(f"image/student-{taught} · digits · seed {seed}" for taught in ("kd", "rkd") for seed in range(5)),
     }  # fmt: skip
 
 
