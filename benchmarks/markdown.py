@@ -1,7 +1,7 @@
 """Results of the benchmarks as tables, from the JSON in benchmarks/results.
 
-python benchmarks/markdown.py     writes goals.md, speed.md, dag.md and estimates.md beside it; benchmarks/readme.py
-                                  then copies them into the pages
+python benchmarks/markdown.py     writes goals.md, speed.md, dag.md, estimates.md and methods-cost.md beside it;
+                                  benchmarks/readme.py then copies them into the pages
 """
 
 import json
@@ -160,6 +160,19 @@ def estimates() -> list[str]:
     return lines
 
 
+def methods_cost() -> list[str]:
+    """What each method costs beside training without one."""
+    found = read("methods-cost")
+    if found is None:
+        return []
+    lines = [f"`{found['command']}`, {machine(found)}.", ""]
+    for table, said_of in found["tables"].items():
+        lines += [f"| {table} | cost over no distillation |", "|---|---:|"]
+        lines += [f"| {label} | {ratio:.2f} |" for label, ratio in said_of["over it"].items()]
+        lines.append("")
+    return lines
+
+
 def machine(found: Result) -> str:
     units = [name for name in found["machine"]["features"] if "bf16" in name]
     return found["machine"]["processor"] + (f" with {' and '.join(units)}" if units else "")
@@ -172,9 +185,10 @@ def said(value: Any) -> str:
 
 
 def main() -> None:
-    pages: tuple[Callable[[], list[str]], ...] = (goals, speed, dag, estimates)
+    pages: tuple[Callable[[], list[str]], ...] = (goals, speed, dag, estimates, methods_cost)
     for page in pages:
-        (RESULTS / f"{page.__name__}.md").write_text("\n".join(page()).strip() + "\n", encoding="utf-8")
+        file = RESULTS / f"{page.__name__.replace('_', '-')}.md"
+        file.write_text("\n".join(page()).strip() + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

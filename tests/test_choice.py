@@ -90,15 +90,16 @@ def told(plan: Plan, kind: str, title: str, file: str) -> dict[str, Any]:
     return value
 
 
-def trial(plan: Plan, point: str, seed: int = 7) -> Node:
-    return node(plan, "student", f"small@{point} · nano-digits · seed {seed}")
+def trial(plan: Plan, point: str, seed: int = 7, row: str = "student") -> Node:
+    return node(plan, "student", f"small@{row},{point} · nano-digits · seed {seed}")
 
 
 def test_every_trial_is_run_with_the_seeds_of_the_choice_and_the_chosen_one_with_those_of_the_row(plan: Plan) -> None:
     runs = {(run.experiment, run.seed) for run in plan.runs}
     assert runs == {
-        *((f"image/linear@c={c}", seed) for c in ("1e-06", "1e-05") for seed in (0, 7)),  # as every baseline
-        *((f"small@{point}", 7) for point in ("steps=2", "steps=1", "learning_rate=1e-09", CHOSEN)),
+        *((f"image/linear@floor,c={c}", seed) for c in ("1e-06", "1e-05") for seed in (0, 7)),  # as every baseline
+        *((f"small@slow,{point}", 7) for point in ("steps=2", "steps=1")),
+        *((f"small@student,{point}", 7) for point in ("learning_rate=1e-09", CHOSEN)),
         *((row, seed) for row in ("slow", "student") for seed in (0, 7)),
     }
     choice = node(plan, "choice", "student · nano-digits")
@@ -176,7 +177,7 @@ def test_the_key_of_a_chosen_run_knows_every_trial_that_it_may_be(project: Proje
     small_study(project, GRID.format(3), CHOOSE)
     after, chosen = keys_of(project), "student row · digits · seed 0"
     assert before[chosen] != after[chosen]
-    same = "student image/student-kd@steps=1 · digits · seed 100"
+    same = "student image/student-kd@row,steps=1 · digits · seed 100"
     assert before[same] == after[same]
 
 
@@ -220,7 +221,7 @@ def test_seeds_that_nothing_can_be_chosen_with_are_refused(project: Project, see
 
 
 def row(name: str, *seeds: int, tasks: tuple[str, ...] = ("a", "b")) -> Row:
-    return Row(name, name, name, {}, tasks, seeds, (name,), False)
+    return Row(name, name, name, {}, tasks, seeds, (name,), ("",), False)
 
 
 def compared(*said: dict[str, Any], rows: tuple[Row, ...]) -> list[tuple[str, str, Any]]:

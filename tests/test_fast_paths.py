@@ -224,7 +224,8 @@ def test_live_teachers_compute_in_the_precision_of_the_stage(full: bool, expecte
     batch = {"index": torch.arange(1), "labels": torch.zeros(1), "image": torch.zeros(1, 2)}
     mixed: list[bool] = []
     stage: Any = SimpleNamespace(
-        data=SimpleNamespace(batch=lambda *_: batch), learner=learner, prepared=learner, step=0, steps=1, noise=0, said={"rotations": False},
+        data=SimpleNamespace(batch=lambda *_: batch), learner=learner, prepared=learner, step=0, steps=1,
+        noise=0, said={"rotations": False},
         accelerator=SimpleNamespace(device="cpu", autocast=lambda: torch.autocast("cpu", dtype=torch.bfloat16)),
         teachers=SimpleNamespace(see=lambda *_: mixed.append(torch.is_autocast_enabled("cpu")) or {}),
         loss=SimpleNamespace(students=["student"], values=lambda *_: {}, total=lambda *_: torch.zeros(())),

@@ -161,7 +161,7 @@ def test_paths_that_end_alike_are_told_apart(project):
                          "{experiment: two, name: b, set: {stages.1.steps: 5}}")  # fmt: skip
     recipes = project.plan("small").checked.recipes
     assert {name: [s.steps for s in r.experiment.stages] for (name, _), r in recipes.items()} == {
-        "two@stages.0.steps=5": [5, 4], "two@stages.1.steps=5": [4, 5]
+        "two@a": [5, 4], "two@b": [4, 5]
     }  # fmt: skip
 
 
@@ -507,3 +507,16 @@ def test_a_source_names_only_what_lies_inside_it_and_has_a_digest(project, old, 
     problem = last_problem(project)
     assert (problem.file, problem.key) == ("configs/sources.yaml", key)
     assert words in problem.message
+
+
+def test_rows_of_one_name_in_two_tables_that_set_other_values_are_other_recipes(project):
+    small_study(project, "{experiment: image/student-finetuned, name: mine, set: {stages.0.steps: 9}}")
+    file = project.root / "configs" / "studies" / "small.yaml"
+    study = file.read_text()
+    table = study[study.index("tables:\n") + len("tables:\n") :]
+    first = table.splitlines()[0]
+    file.write_text(study + table.replace(first, "  again:", 1).replace("steps: 9", "steps: 8"))
+    recipes = project.plan("small").checked.recipes
+    assert {name: r.experiment.stages[0].steps for (name, _), r in recipes.items()} == {
+        "image/student-finetuned@mine": 9, "image/student-finetuned@steps=8": 8
+    }  # fmt: skip

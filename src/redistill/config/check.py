@@ -110,7 +110,7 @@ def _sources(root: Path, findings: Findings) -> dict[str, schema.Source]:
 
 @dataclass(frozen=True)
 class _Point:
-    """A point of a row's grid: all that the row sets, in words; of these, what other points have otherwise; and the values."""
+    """A point of a row's grid: all that the row sets, in words; what of it is tried; and the values."""
 
     suffix: str
     trial: str
