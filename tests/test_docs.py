@@ -110,7 +110,7 @@ def test_the_examples_in_the_config_page_are_a_study_that_can_be_planned(example
 
 def test_every_study_in_the_config_page_is_right_models_and_all(example):
     names = compose.known(example, "studies")
-    assert len(names) == 4
+    assert len(names) == 5
     plans = {name: make_plan(example, name) for name in names if name != "cosine"}
     assert all(check_models(plan) == [] for plan in plans.values())
     assert {row.name for row in plans["temperatures"].checked.rows["temperatures"]} == {
@@ -123,7 +123,7 @@ def test_every_study_in_the_config_page_is_right_models_and_all(example):
 
 def test_every_experiment_in_the_config_page_is_right_models_and_all(example):
     names = compose.known(example, "experiments")
-    assert len(names) == 10
+    assert len(names) == 11
     for name in names:
         plan = lay_out(example, check_experiment(example, name, ["movie-reviews"], [0], "reviews"))
         assert check_models(plan) == []
