@@ -1,15 +1,18 @@
 """Loss terms: each loss of torchdistill as the method that it is here, with the weight that makes them equal.
 
-Losses on features are in features.py. A loss that redistill has no method for keeps its settings and taps under a name.
+Those between layers are in features.py, those between examples in relations.py. A loss that redistill has no method for
+keeps its settings and taps under a name.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from redistill import registry
-from redistill.importer import beside, features
+from redistill.importer import beside, features, relations
 from redistill.importer.around import SIDES, Around, End, Terms, add, below, end, exact
-from redistill.importer.features import Loss, factor_tap, is_logits, logits
+from redistill.importer.features import factor_tap
 from redistill.importer.inert import printable
+from redistill.importer.loss import Loss, is_logits, logits
 from redistill.importer.names import component, exists, snake, word_of
 from redistill.importer.section import Section
 
@@ -106,8 +109,10 @@ def _term(term: Section, name: str, around: Around, terms: Terms) -> Loss | None
         _cross_entropy(kwargs, wrapper, name, weight, around, terms)
     elif kind in ("MSELoss", "L1Loss", "SmoothL1Loss"):
         _difference(kind, kwargs, wrapper, name, weight, around, terms)
-    elif kind in features.LOSSES:
-        features.read(Loss(kind, kwargs, name, weight, around, terms))
+    elif kind in METHODS:
+        found = Loss(kind, kwargs, name, weight, around, terms)
+        METHODS[kind](found)
+        kwargs.leave(f"{kind} reads nothing of that name")
     elif kind == features.REVIEW:
         return Loss(kind, kwargs, name, weight, around, terms)
     else:
@@ -180,6 +185,36 @@ def _cross_entropy(kwargs: Section, wrapper: Section, name: str, weight: float, 
     wrapper.leave("`hard` compares the student's logits with the labels")
     kwargs.leave("`hard` has no such setting")
     add(terms, name, {"method": "hard", "weight": exact(weight * factor)})
+
+
+def _stronger(loss: Loss) -> None:
+    logits(loss.kwargs, loss.around)
+    loss.constant("eps", 1e-8)
+    loss.add("dist", (), loss.settings(beta="beta", gamma="gamma", temperature="tau"))
+
+
+def _stronger_plus(loss: Loss) -> None:
+    logits(loss.kwargs, loss.around, "{}_logit_module")
+    loss.constant("eps", 1e-8)
+    settings = loss.settings(beta="beta", gamma="gamma", channel="iota", spatial="kappa", temperature="tau")
+    loss.add("dist_plus", loss.both("feature_module_path"), settings)
+    loss.differs("torchdistill's term for the channels is their correlation itself, `dist_plus` has 1 minus it")
+
+
+def _instance(loss: Loss) -> None:
+    logits(loss.kwargs, loss.around)
+    loss.add("skd", (), {"direction": 0.0, **loss.settings(temperature="temperature", follow="mode")})
+
+
+def _direction(loss: Loss) -> None:
+    logits(loss.kwargs, loss.around)
+    loss.add("skd", (), {"instance": 0.0, **loss.settings(tikhonov="tikhonov", follow="mode")})
+
+
+METHODS: dict[str, Callable[[Loss], None]] = {
+    "DISTLoss": _stronger, "DISTPlusLoss": _stronger_plus, "SKDInstanceLoss": _instance, "SKDDirectionLoss": _direction,
+    **features.LOSSES, **relations.LOSSES,
+}  # fmt: skip
 
 
 # --- differences -----------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from typing import Any
 
 from redistill import registry
 from redistill.importer import beside
-from redistill.importer.around import SIDES, Around, Terms, renamed, unwrapped
+from redistill.importer.around import Around, Terms, renamed, unwrapped
 from redistill.importer.inert import printable
 from redistill.importer.losses import read_criterion
 from redistill.importer.models import Model
@@ -83,7 +83,8 @@ def _stage(section: Section, loader: Loader, around: Around, before: dict[str, A
     _beside(section, stage, around)
     _examples(section, stage["loss"], stage)
     _hooks(section)
-    return stage | {"loss": stage.pop("loss")}  # at the end
+    loss = stage.pop("loss")
+    return {**stage, "loss": loss}
 
 
 def _beside(section: Section, stage: dict[str, Any], around: Around) -> None:
@@ -98,9 +99,8 @@ def _beside(section: Section, stage: dict[str, Any], around: Around) -> None:
         trained = [f"modules.{name}" for name in sorted(around.seen) if f"modules.{name}" not in frozen]
         if trained or own:
             stage["trained"] = [*trained, *(f"loss.{name}" for name in own)]
-    for side in SIDES:
-        part = section.section("student" if section.has("student") else "model") if side == "student" else None
-        _left_beside(part or section.section("teacher"))
+    for name in ("student" if section.has("student") else "model", "teacher"):
+        _left_beside(section.section(name))
 
 
 def _learns(method: str) -> bool:
