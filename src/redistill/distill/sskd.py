@@ -1,8 +1,8 @@
 """SSKD, knowledge distillation meets self-supervision (Xu, Liu, Li and Loy 2020, arXiv:2006.07114).
 
 Two stages with `rotations: true`. In the first, `sskd_auxiliary` trains the teacher's head, as a term of the same name.
-The second begins with `rebuild` of the same student, so that both heads are there and the teacher's is carried over; it
-leaves that one as it is, `frozen: [loss.views.teacher]`, and trains the student by four terms.
+The second takes that head over, leaves it as it is, `frozen: [loss.views.teacher]`, and trains the student by four
+terms.
 
 Usage::
 
