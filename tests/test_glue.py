@@ -297,14 +297,14 @@ def test_the_score_is_the_mean_over_tasks_with_mnli_as_one_and_needs_all_of_them
     del inputs["row:mm"]
     inputs["row:mm"] = tmp_path / "store" / "results" / "mm"
     row = {"experiment": "row", "tasks": list(values), "seeds": [0, 1], "label": "Row", "notes": {}, "trials": 1,
-           "selected_on_dev": False}  # fmt: skip
+           "fixed": False, "selected_on_dev": False}  # fmt: skip
     column = {"metric": "accuracy", "source": "somebody", "sample": {}, "mark": None}
     columns = [{**column, "task": task, "title": task, "no_data": False} for task in values]
     columns.append({**column, "task": "wnli", "title": "wnli", "no_data": True})
     means = {"score": {"title": "Score", "tasks": ["cola", ["m", "mm"]]},
              "all": {"title": "All", "tasks": ["cola", "wnli"]}}  # fmt: skip
     config = {"name": "t", "title": "T", "study": "s", "columns": columns, "rows": [row], "comparisons": [],
-              "means": means}  # fmt: skip
+              "order": "written", "means": means}  # fmt: skip
     (tmp_path / "work").mkdir()
     make_table(config, inputs, tmp_path / "work")
     cells = json.loads((tmp_path / "work" / "t.json").read_text(encoding="utf-8"))["rows"][0]["cells"]

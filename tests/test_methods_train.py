@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 
 ROOT = Path(__file__).resolve().parents[1]
-ON_TEXTS = ("distilbert", "pkd", "tinybert-hidden", "tinybert-attention", "minilm", "minilmv2", "fitnet", "crd")
+ON_TEXTS = ("distilbert", "pkd", "tinybert-hidden", "tinybert-attention", "minilm", "minilmv2")
 BEGIN_ALIKE = {"methods-image/mutual"}  # two students, neither of whom knows anything yet
 
 

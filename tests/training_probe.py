@@ -16,7 +16,7 @@ from redistill import environment
 from redistill.jobs import STAGES
 from redistill.plan import Node, Plan, make_plan
 
-STEPS = {"methods-image": 40, "methods-text": 20}
+STEPS = {"methods-image": 20, "methods-text": 12}
 
 
 def main() -> None:
@@ -50,8 +50,8 @@ def _made(plan: Plan, node: Node, folder: Path, steps: int) -> Path:
     config: dict[str, Any] = json.loads(json.dumps(node.config))
     for stage in config.get("stages", []):
         stage["steps"], stage["epochs"] = steps, None
-        for name, term in stage["loss"].items():
-            term["weight"] = 0.0 if len(stage["loss"]) > 1 and name == "hard" else term["weight"]
+        if len(stage["loss"]) > 1 and "hard" in stage["loss"]:
+            stage["loss"]["hard"]["weight"] = 0.0
     getattr(import_module(module), name)(config, inputs, place)
     return place
 
