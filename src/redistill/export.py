@@ -202,7 +202,7 @@ def _verify_image(run: Finished, folder: Path) -> int:
 
     ids, logits = _on_file(run)
     model = load.load_run(folder, {**run.config["runtime"], "device": "cpu"})
-    data = examples.load(run.task, {"dataset": _dataset(run)}, ["dev"])
+    data = examples.load(run.task, {"dataset": _dataset(run)}, ["dev"], run.config["evaluation"]["transforms"])
     place = {i: index for index, i in enumerate(data.ids)}
     with torch.inference_mode():
         found = load.logits_of(model, data.batch(np.array([place[i] for i in ids])))

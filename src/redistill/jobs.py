@@ -93,7 +93,8 @@ def _stage(told: Specification, work: Path) -> dict[str, Any]:
     """Run the stage's function."""
     module, name = STAGES[told.node.kind].split(":")
     function = getattr(importlib.import_module(module), name)
-    more = {"every": told.checkpoints} if told.node.kind in ("teacher", "student") else {}
+    trains = told.node.kind in ("teacher", "student")
+    more: dict[str, Any] = {"every": told.checkpoints, "workers": told.workers} if trains else {}
     counted: dict[str, Any] = function(told.node.config, told.inputs | told.given, work, **more)
     return counted
 

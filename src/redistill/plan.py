@@ -15,7 +15,7 @@ from redistill.config.check import check
 from redistill.config.checked import Checked, Row
 from redistill.errors import RedistillError
 from redistill.provenance import store
-from redistill.provenance.keys import fingerprint, key_of, versions
+from redistill.provenance.keys import canonical, fingerprint, key_of, versions
 
 # kind of node -> (area of the store, entry module, packages that its numbers depend on)
 _NUMERIC = ("numpy", "pyarrow", "torch", "safetensors", "accelerate")
@@ -151,7 +151,10 @@ def _components(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
         students += [stage["rebuild"]["student"]] if stage["rebuild"] else []
         yield "optimiser", stage["optimiser"]["method"]
         yield "schedule", stage["schedule"]["method"]
+        yield from (("transform", transform["method"]) for transform in stage["transforms"])
         yield from (("loss", term["method"]) for term in stage["loss"].values())
+    for transform in config.get("evaluation", {}).get("transforms", []):
+        yield "transform", transform["method"]
     yield from (("architecture", s["architecture"]["method"]) for s in students if s.get("architecture"))
 
 
@@ -368,7 +371,10 @@ class _Planner:
     def _evaluation(experiment: schema.Experiment, task: schema.Task) -> dict[str, Any]:
         """How a checkpoint is chosen matters to a run only where one is chosen."""
         evaluation = experiment.evaluation
-        config: dict[str, Any] = {"checkpoint": evaluation.checkpoint, "batch_size": evaluation.batch_size}
+        config: dict[str, Any] = {
+            "checkpoint": evaluation.checkpoint, "batch_size": evaluation.batch_size,
+            "transforms": [_resolved(transform) for transform in evaluation.transforms],
+        }  # fmt: skip
         if evaluation.checkpoint == "best":
             config |= {"split": evaluation.split, "metrics": evaluation.metrics or [str(task.metric)]}
         return config
@@ -380,6 +386,7 @@ class _Planner:
             "rebuild": rebuild,
             "optimiser": _resolved(stage.optimiser),
             "schedule": _resolved(stage.schedule),
+            "transforms": [_resolved(transform) for transform in stage.transforms],
             "loss": {name: _resolved(term) for name, term in stage.loss.items()},
         }
 
@@ -401,19 +408,36 @@ class _Planner:
                     inputs[f"teacher {name}"] = nodes[name].key
                 heard = [name] if "teacher_logits" in asked and name in nodes else []
                 for each in nodes if "all_teacher_logits" in asked else heard:
+                    if stage.teacher_outputs == "live":
+                        inputs[f"teacher {each}"] = nodes[each].key
+                        continue
                     for split in sorted(stage.data):
-                        inputs[f"outputs {each} {split}"] = self._outputs(nodes[each], split).key
+                        inputs[f"outputs {each} {split}"] = self._seen_outputs(nodes[each], split, stage).key
         for module in experiment.modules.values():
             sides = [module.of] if module.of in nodes else list(nodes) if module.like else []
             inputs |= {f"teacher {name}": nodes[name].key for name in sides}
         return inputs
 
-    def _outputs(self, teacher: Node, split: str, dataset: Node | None = None) -> Node:
-        """What a run says of a split of its own data set, or of another."""
-        name = ("outputs", teacher.key, split, dataset.key if dataset else "")
-        return self._once(name, lambda: self._new_outputs(teacher, split, dataset))
+    def _seen_outputs(self, teacher: Node, split: str, stage: schema.Stage) -> Node:
+        """What a teacher says of a split as a stage's students are shown it."""
+        views = stage.teacher_outputs.views if isinstance(stage.teacher_outputs, schema.Views) else None
+        transforms = [_resolved(transform) for transform in stage.transforms]
+        return self._outputs(teacher, split, None, transforms, views)
 
-    def _new_outputs(self, teacher: Node, split: str, dataset: Node | None) -> Node:
+    def _outputs(
+        self, teacher: Node, split: str, dataset: Node | None = None, transforms: list[Any] | None = None,
+        views: int | None = None,
+    ) -> Node:  # fmt: skip
+        """What a run says of a split of its own data set, or of another; seen as its own evaluation sees it if nothing
+        else is said.
+        """
+        seen = teacher.config["evaluation"]["transforms"] if transforms is None else transforms
+        name = ("outputs", teacher.key, split, dataset.key if dataset else "", canonical([seen, views]))
+        return self._once(name, lambda: self._new_outputs(teacher, split, dataset, seen, views))
+
+    def _new_outputs(
+        self, teacher: Node, split: str, dataset: Node | None, transforms: list[Any], views: int | None
+    ) -> Node:
         inputs = {"teacher": teacher.key}
         inputs |= {role: key for role, key in teacher.inputs.items() if role in ("dataset", "tokens")}
         of = ""
@@ -424,8 +448,12 @@ class _Planner:
                 tokenizer = self.nodes[own.inputs["tokenizer"]].title
                 inputs["tokens"] = self.tokens(dataset, tokenizer, own.config["max_length"]).key
         task = teacher.config["task"]
-        config = {"split": split, "runtime": self.runtime, "task": task}
+        config = {
+            "split": split, "runtime": self.runtime, "task": task, "transforms": transforms, "views": views,
+            "batch_size": 64,
+        }  # fmt: skip
         built = [component for component in _components(teacher.config) if component[0] == "architecture"]
+        built += [("transform", transform["method"]) for transform in transforms]
         of_others = ("tokenizers", "scipy", "scikit-learn")  # what made the tokens, and what chose the teacher's epoch
         packages = tuple(name for name in self._packages(teacher.config) if name not in of_others)
         return self._add("outputs", f"{teacher.title} · {split}{of}", config, inputs, built, packages)

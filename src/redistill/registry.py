@@ -34,6 +34,7 @@ PACKAGES = {
     "schedule": "redistill.training.schedules",
     "baseline": "redistill.models.baselines",
     "reader": "redistill.data.readers",
+    "transform": "redistill.data.transforms",
 }
 BUILDER = "build_own"  # of a loss: makes what it learns or remembers
 TRUST = "REDISTILL_TRUST_PLUGINS"  # set for the processes of a command that was given --trust-plugins

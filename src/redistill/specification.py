@@ -30,6 +30,7 @@ def write_specifications(plan: Plan, keys: Iterable[str] | None = None) -> None:
             "kind": node.kind, "title": node.title, "parts": node.parts, "input_folders": inputs,
             "given": {name: path.resolve().as_posix() for name, path in node.given.items()},
             "plugins": plugins, "checkpoints": plan.checked.study.checkpoints.model_dump(),
+            "workers": plan.checked.study.loading.workers,
         }  # fmt: skip
         file = specification(plan.root, node.key)
         text = canonical(value)
@@ -49,13 +50,14 @@ def _code_now(planned: dict[str, str]) -> dict[str, str]:
 @dataclass(frozen=True)
 class Specification:
     """What a job is told: the node, the folders of its inputs, the files of the user's that it reads, and how often to
-    save a run in progress.
+    save a run in progress, and how many processes load its images.
     """
 
     node: Node
     inputs: dict[str, Path]
     given: dict[str, Path]
     checkpoints: dict[str, Any]
+    workers: int
 
 
 def read_specification(root: Path, key: str) -> Specification:
@@ -74,4 +76,4 @@ def read_specification(root: Path, key: str) -> Specification:
         raise RedistillError(f"{node.title}: the code has changed since {key} was planned; start again")
     inputs = {role: root / folder for role, folder in value["input_folders"].items()}
     given = {name: Path(path) for name, path in value["given"].items()}
-    return Specification(node, inputs, given, value["checkpoints"])
+    return Specification(node, inputs, given, value["checkpoints"], value["workers"])

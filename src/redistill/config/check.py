@@ -38,6 +38,7 @@ def check_experiment(
     around = compose.validate(schema.Study, compose.read(root, "studies", study))
     data = {
         "title": name, "runtime": around.runtime.model_dump(), "checkpoints": around.checkpoints.model_dump(),
+        "loading": around.loading.model_dump(),
         "plugins": {n: p.model_dump() for n, p in around.plugins.items()},
         "tables": {"run": {"title": name, "tasks": tasks, "seeds": seeds, "rows": [{"experiment": name}]}},
     }  # fmt: skip

@@ -7,8 +7,10 @@ from redistill.config import compose, schema
 from redistill.config.checked import Checked, Findings, Recipe
 from redistill.config.parse import Document, KeyPath
 from redistill.config.tasks import TaskChecker
+from redistill.data.transforms import FIXED
 from redistill.errors import ConfigError, nearest
 
+LOGITS = {"teacher_logits", "all_teacher_logits"}
 TEACHER_INPUTS = {"teacher_logits", "teacher_hidden", "teacher_head"}
 HIDDEN_INPUTS = {"student_hidden", "teacher_hidden"}
 TEXT_ARCHITECTURES = ("transformers",)
@@ -138,6 +140,11 @@ class ExperimentChecker:
     def _evaluation(self, document: Document, evaluation: schema.Evaluation, task: schema.Task, task_name: str) -> None:
         for i, metric in enumerate(evaluation.metrics or []):
             self.tasks.metric(document, ("evaluation", "metrics", i), metric, task)
+        self._transforms(document, ("evaluation", "transforms"), evaluation.transforms, task)
+        for i, transform in enumerate(evaluation.transforms):
+            if transform.method not in FIXED:
+                self._say(document, ("evaluation", "transforms", i), f"`{transform.method}` draws at random, and every "
+                          f"image is evaluated in one view: take {', '.join(FIXED)}")  # fmt: skip
         if evaluation.checkpoint == "best" and (task.splits is None or not task.splits.has(evaluation.split)):
             self._say(document, ("evaluation", "checkpoint"),
                       f"task `{task_name}` has no `{evaluation.split}` to choose `best` on")  # fmt: skip
@@ -256,10 +263,31 @@ class ExperimentChecker:
                 self._inputs(document, here, signature, term, experiment, stage, task)
         if stage.rotations:
             self._rotations(document, (*path, "rotations"), asked, task)
+        self._transforms(document, (*path, "transforms"), stage.transforms, task)
+        self._teacher_outputs(document, (*path, "teacher_outputs"), stage, asked)
         if len(stage.loss) > 1 and "loss" in stage.loss:
             self._say(
                 document, (*path, "loss", "loss"), "the sum of the terms is called `loss` in the log; rename this"
             )
+
+    def _transforms(
+        self, document: Document, path: KeyPath, transforms: list[schema.Transform], task: schema.Task
+    ) -> None:
+        if transforms and task.input != "image":
+            self._say(document, path, f"are for images, and `{task.title}` is made of {task.input}s")
+        for i, transform in enumerate(transforms):
+            self._component(document, transform, (*path, i))
+
+    def _teacher_outputs(self, document: Document, path: KeyPath, stage: schema.Stage, asked: set[str]) -> None:
+        """Whether what a teacher said is said of the view that its student is shown."""
+        drawn = [transform.method for transform in stage.transforms if transform.method not in FIXED]
+        heard = bool(LOGITS & asked)
+        if heard and drawn and stage.teacher_outputs == "stored":
+            self._say(document, path, f"`{drawn[0]}` shows another view of an image each time, and stored outputs know "
+                                      "one: say `live`, or `{views: 10}` to store so many")  # fmt: skip
+        if isinstance(stage.teacher_outputs, schema.Views) and not (heard and drawn):
+            self._say(document, path, "stores views for losses that listen to a teacher's logits, of transforms that "
+                                      "draw at random; leave it out")  # fmt: skip
 
     def _rotations(self, document: Document, path: KeyPath, asked: set[str], task: schema.Task) -> None:
         if task.input != "image":

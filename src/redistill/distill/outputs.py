@@ -11,12 +11,19 @@ from redistill.models.load import load_run, mixed_precision, prepare_torch
 
 
 def make_outputs(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[str, Any]:
-    """Write logits.npy, (n, C) float32 in the order of the split's file; computed in the study's precision."""
+    """Write logits.npy, (n, C) float32 in the order of the split's file; computed in the study's precision. Of several
+    views of each image, it is (views, n, C).
+    """
     prepare_torch(config["runtime"], config["task"])
     model = load_run(inputs["teacher"], config["runtime"])
-    data = examples.load(config["task"], inputs, [config["split"]])
+    data = examples.load(config["task"], inputs, [config["split"]], config["transforms"])
+    device, size = config["runtime"]["device"], config["batch_size"]
     with mixed_precision(config["runtime"]):
-        logits = predict.logits_over(model, data, 64, config["runtime"]["device"])
+        if config["views"] is None:
+            logits = predict.logits_over(model, data, size, device)
+        else:
+            views = [predict.logits_over(model, data, size, device, view) for view in range(config["views"])]
+            logits = np.stack(views)
     np.save(work / "logits.npy", logits)
     return {"examples": len(data)}
 
@@ -26,13 +33,15 @@ class Stored:
 
     def __init__(self, inputs: dict[str, Path], teacher: str, splits: list[str]):
         files = [inputs[f"outputs {teacher} {split}"] / "logits.npy" for split in splits]
-        self.parts = [np.load(file, mmap_mode="r") for file in files]
-        self.starts = np.cumsum([0, *map(len, self.parts)])
+        parts = [np.load(file, mmap_mode="r") for file in files]
+        self.parts = [part if part.ndim == 3 else part[None] for part in parts]  # (views, n, C)
+        self.starts = np.cumsum([0, *(part.shape[1] for part in self.parts)])
 
-    def of(self, indices: np.ndarray) -> np.ndarray:
-        """Logits (B, C) of these examples."""
-        found = np.empty((len(indices), self.parts[0].shape[1]), dtype=self.parts[0].dtype)
+    def of(self, indices: np.ndarray, view: int = 0) -> np.ndarray:
+        """Logits (B, C) of these examples, in this view, counted round and round."""
+        views, _, outputs = self.parts[0].shape
+        found = np.empty((len(indices), outputs), dtype=self.parts[0].dtype)
         for part, begin, end in zip(self.parts, self.starts, self.starts[1:], strict=False):
             here = (indices >= begin) & (indices < end)
-            found[here] = part[indices[here] - begin]
+            found[here] = part[view % views][indices[here] - begin]
         return found

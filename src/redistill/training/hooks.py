@@ -98,7 +98,7 @@ class Best:
 
     def _score(self, stage: Stage) -> float:
         said = self.config["evaluation"]
-        data = examples.load(self.config["task"], self.inputs, [said["split"]])
+        data = examples.load(self.config["task"], self.inputs, [said["split"]], said["transforms"])
         logits = predict.logits_over(stage.learner.student, data, said["batch_size"], str(stage.accelerator.device))
         predictions = decided(logits)
         return sum(METRICS[metric][1](data.labels.numpy(), predictions) for metric in said["metrics"])

@@ -30,10 +30,13 @@ class Losses(Protocol):
 
 @dataclass(frozen=True)
 class Moment:
-    """Where a pass stands: the share of the stage's steps that are done, and a seed of its own."""
+    """Where a pass stands: the share of the stage's steps that are done, a seed of its own, and which view of its
+    images it shows.
+    """
 
     share: float = 0.0
     seed: int = 0
+    view: int = 0
 
 
 class Learner(nn.Module):
@@ -147,16 +150,21 @@ class Teachers:
     def __init__(self, inputs: dict[str, Path], runtime: Config):
         roles = [role for role in inputs if role.startswith("teacher ")]
         self.models = {role.removeprefix("teacher "): load.load_teacher(inputs[role], runtime) for role in roles}
+        self.heard = frozenset[str]()
+
+    def listen(self, heard: frozenset[str]) -> None:
+        """At whose logits the next stage looks."""
+        self.heard = heard
 
     def see(self, batch: Seen, taps: dict[str, list[str]]) -> dict[str, Seen]:
-        """What each teacher's taps give for a batch."""
+        """What each teacher's taps give for a batch, and its logits where they are asked for."""
         seen = {}
         for name, model in self.models.items():
             own = [tap for tap in taps.get(name, []) if not tap.startswith("modules.")]
-            if own:
+            if own or name in self.heard:
                 with tapped(model, own, "teacher") as captured, torch.no_grad():
-                    load.logits_of(model, batch)
-                seen[name] = dict(captured)
+                    logits = load.logits_of(model, batch)
+                seen[name] = {**captured, **({"logits": logits} if name in self.heard else {})}
         return seen
 
 

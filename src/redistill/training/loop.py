@@ -1,7 +1,8 @@
 """The training loop: steps of a stage, and the hooks that watch them. Everything else stands around it."""
 
+import copy
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -13,11 +14,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from redistill.data.examples import NO_CLASS, Examples
+from redistill.data.pictures import STORED
 from redistill.environment import derived_seed
 from redistill.errors import RedistillError
 from redistill.models import dropout
 from redistill.models.used_rows import UsedRows
 from redistill.progress import track
+from redistill.training.ahead import Ahead
 from redistill.training.learner import Learner, Moment, Seen, Teachers
 from redistill.training.loss import VIEWS, Loss
 from redistill.training.optimise import set_rate
@@ -29,15 +32,15 @@ Config = dict[str, Any]
 @dataclass
 class Stage:
     """A stage in progress. `step` is the number of steps that are done; `learner` is the bare module, `prepared` what
-    accelerate made of it; `noise` seeds the dropout of each step; `rows` are the embeddings that are trained,
-    if not all are.
+    accelerate made of it; `noise` seeds the dropout of each step, `drawn` the views of images; `rows` are the
+    embeddings that are trained, if not all are.
     """
 
     index: int
     said: Config
     steps: int
     per_epoch: int
-    data: Examples
+    data: Examples | Ahead
     batches: Batches
     noise: int
     loss: Loss
@@ -49,7 +52,18 @@ class Stage:
     accelerator: Accelerator
     step: int = 0
     rate: float = 0.0
+    drawn: int = 0
     values: dict[str, float] = field(default_factory=dict)
+
+    def view(self, step: int) -> int:
+        """Which view of its images a step shows: one more each epoch, or round and round those of stored outputs."""
+        said, epoch = self.said["teacher_outputs"], step // self.per_epoch
+        return int(epoch % said["views"]) if isinstance(said, dict) else epoch
+
+    def seeds(self, indices: np.ndarray, step: int) -> list[int] | None:
+        """Seeds of the views of some examples."""
+        seed = STORED if isinstance(self.said["teacher_outputs"], dict) else self.drawn
+        return self.data.seeds(indices, seed, self.view(step))  # type: ignore[no-any-return]
 
     @property
     def ends_epoch(self) -> bool:
@@ -69,14 +83,16 @@ class Hook(Protocol):
         """The last step is done."""
 
 
-def train(stage: Stage, hooks: Iterable[Hook]) -> None:
-    """Train a stage from where it stands to its last step.
+def train(stage: Stage, hooks: Iterable[Hook], workers: int = 0) -> None:
+    """Train a stage from where it stands to its last step. Pictures are made ahead by `workers` processes.
 
     Raises:
         RedistillError: the loss is not finite.
     """
     hooks = list(hooks)
     stage.learner.train()
+    if workers and stage.data.pictures is not None:
+        stage.data = Ahead(stage.data, upcoming(stage), workers)
     for hook in hooks:
         hook.before_stage(stage)
     for _ in track(range(stage.step, stage.steps), stage.steps - stage.step, f"stage {stage.index}"):
@@ -97,14 +113,13 @@ def one_step(stage: Stage, batch: np.ndarray) -> dict[str, float]:
     that the gradient is that of the whole batch for every loss that is a mean over examples.
     """
     accelerator, processes = stage.accelerator, stage.accelerator.num_processes
-    passes = np.array_split(batch, processes * stage.said["accumulate"])[accelerator.process_index :: processes]
+    cut = passes(stage, batch)
     values: dict[str, Tensor] = {}
-    for i, indices in enumerate(passes):
-        share = len(indices) / len(batch)
-        last = i == len(passes) - 1
+    for i, (indices, share) in enumerate(cut):
+        last = i == len(cut) - 1
         dropout.begin(stage.noise, stage.step, i)
         with nullcontext() if last else accelerator.no_sync(stage.prepared):
-            found = one_pass(stage, indices if len(indices) else batch[:1], i)
+            found = one_pass(stage, indices, i)
             accelerator.backward(found["loss"] * (share * processes))
         for name, value in found.items():
             values[name] = values.get(name, 0) + value.detach() * share
@@ -114,14 +129,32 @@ def one_step(stage: Stage, batch: np.ndarray) -> dict[str, float]:
     return dict(zip(names, totals.tolist(), strict=True))
 
 
+def passes(stage: Stage, batch: np.ndarray) -> list[tuple[np.ndarray, float]]:
+    """What this process passes through for a batch, and the share of the batch that each is. A process for which none
+    is left passes one example through, which counts nothing.
+    """
+    processes, own = stage.accelerator.num_processes, stage.accelerator.process_index
+    cut = np.array_split(batch, processes * stage.said["accumulate"])[own::processes]
+    return [(indices if len(indices) else batch[:1], len(indices) / len(batch)) for indices in cut]
+
+
+def upcoming(stage: Stage) -> Iterator[tuple[np.ndarray, list[int] | None]]:
+    """What the rest of a stage will pass through, and the seeds of its views."""
+    batches = copy.deepcopy(stage.batches)
+    for step in range(stage.step, stage.steps):
+        for indices, _ in passes(stage, next(batches)):
+            yield indices, stage.seeds(indices, step)
+
+
 def one_pass(stage: Stage, indices: np.ndarray, number: int = 0) -> dict[str, Tensor]:
     """The loss and its terms on some examples, the pass of this number in its step."""
-    batch: Seen = stage.data.batch(indices, str(stage.accelerator.device))
+    batch: Seen = stage.data.batch(indices, str(stage.accelerator.device), stage.seeds(indices, stage.step))
     if stage.said["rotations"]:
         batch = rotated(batch)
     with stage.accelerator.autocast(), stage.learner.exact(batch):
         taught = stage.teachers.see(batch, stage.learner.taps)
-    moment = Moment(stage.step / stage.steps, derived_seed(stage.noise, f"loss {stage.step} {number}"))
+    seed = derived_seed(stage.noise, f"loss {stage.step} {number}")
+    moment = Moment(stage.step / stage.steps, seed, stage.view(stage.step))
     values = stage.prepared(batch, taught, stage.loss, moment)
     return {"loss": stage.loss.total(values, moment.share), **values}
 

@@ -59,8 +59,8 @@ class Term:
 class Outputs(Protocol):
     """A teacher's stored logits."""
 
-    def of(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Logits (B, C) of these examples."""
+    def of(self, indices: NDArray[np.int64], view: int = 0) -> NDArray[np.float32]:
+        """Logits (B, C) of these examples in a view."""
 
 
 class Loss:
@@ -83,6 +83,8 @@ class Loss:
         compared = {term.student for term in self.terms if "student_hidden" in term.inputs}
         learning = {term.teacher for term in self.terms if OF_TEACHER & set(term.inputs)} - set(teachers)
         self.students = frozenset(self.heard | compared | learning)
+        asked = asked_for_logits(stage, teachers)
+        self.live = frozenset(asked) - set(stored)
 
     @property
     def needs_student(self) -> bool:
@@ -125,11 +127,11 @@ class Loss:
             "generator": lambda: torch.Generator().manual_seed(derived_seed(moment.seed, term.name)),
         }
         return {
-            name: of_the_moment[name]() if name in of_the_moment else self._seen(name, term, batch, seen, step)
+            name: of_the_moment[name]() if name in of_the_moment else self._seen(name, term, batch, seen, step, moment)
             for name in term.inputs
         }
 
-    def _seen(self, name: str, term: Term, batch: Seen, seen: dict[str, Seen], step: int) -> Any:
+    def _seen(self, name: str, term: Term, batch: Seen, seen: dict[str, Seen], step: int, moment: Moment) -> Any:
         if name in ("labels", "index"):
             return batch[name][::step]
         if name == "mask":
@@ -139,11 +141,9 @@ class Loss:
         if name == "student_logits":
             return seen[term.student]["logits"][::step].float()
         if name == "teacher_logits":
-            if term.teacher in self.stored:
-                return self._stored(term.teacher, batch)
-            return seen[term.teacher]["logits"][::step].detach().float()
+            return self._said(term.teacher, batch, seen, step, moment)
         if name == "all_teacher_logits":
-            return [self._stored(teacher, batch) for teacher in self.teachers]
+            return [self._said(teacher, batch, seen, step, moment) for teacher in self.teachers]
         if name == "student_hidden":
             return [seen[term.student][tap][::step].float() for tap in term.said["taps"]["student"]]
         if name == "teacher_hidden":
@@ -158,10 +158,12 @@ class Loss:
             return copy.deepcopy(self.heads[model]).requires_grad_(False)
         return self.heads[model]
 
-    def _stored(self, teacher: str, batch: Seen) -> Tensor:
-        """What a teacher said of the examples as they are."""
+    def _said(self, teacher: str, batch: Seen, seen: dict[str, Seen], step: int, moment: Moment) -> Tensor:
+        """What a teacher said of the examples as they are: stored, or just now."""
+        if teacher not in self.stored:
+            return seen[teacher]["logits"][::step].detach().float()
         index = batch["index"][:: self.views]
-        return torch.from_numpy(self.stored[teacher].of(index.cpu().numpy())).to(index.device)
+        return torch.from_numpy(self.stored[teacher].of(index.cpu().numpy(), moment.view)).to(index.device)
 
     def total(self, values: dict[str, Tensor], share: float) -> Tensor:
         """The weighted sum when this share of the stage's steps is done."""

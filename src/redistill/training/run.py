@@ -37,8 +37,9 @@ SAVED = {"steps": None, "seconds": 300}
 
 
 def run(
-    config: Config, inputs: dict[str, Path], work: Path, every: Config = SAVED, watching: tuple[Hook, ...] = ()
-) -> Config:
+    config: Config, inputs: dict[str, Path], work: Path, every: Config = SAVED, watching: tuple[Hook, ...] = (),
+    workers: int = 0,
+) -> Config:  # fmt: skip
     """Train a student and write its weights, resolved.json, log.jsonl and predictions.parquet into `work`.
 
     A run that was stopped goes on from the newest checkpoint in the folder `progress` beside `work`.
@@ -49,6 +50,7 @@ def run(
             the choice, if the config has several `trials`: then only the chosen one is trained.
         every: how often to save: after so many `steps`, or `seconds`.
         watching: further hooks.
+        workers: processes that decode and transform images ahead; none of it changes a number.
 
     Raises:
         RedistillError: the loss is not finite, a path names no module, or data and models do not fit.
@@ -70,7 +72,7 @@ def run(
     steps, learner = 0, None
     with deferred():
         for index, said in enumerate(config["stages"]):
-            data = examples.load(config["task"], inputs, said["data"])
+            data = examples.load(config["task"], inputs, said["data"], said["transforms"])
             length = _steps(said, _per_epoch(said, data))
             steps += length
             if index < checkpoints.stage:
@@ -80,7 +82,7 @@ def run(
             stage = _stage(index, length, config, inputs, data, learner, teachers, accelerator)
             checkpoints.restore(stage)
             with recomputed(learner.student) if said["recompute"] else nullcontext():
-                train(stage, hooks)
+                train(stage, hooks, workers)
             if stage.rows is not None:
                 use_whole_table(learner.student, stage.rows)
     learner = learner or _as_it_is(config, inputs)
@@ -195,10 +197,12 @@ def _stage(
     said, seed = config["stages"][index], config["seed"]
     _own(index, config, learner, teachers, data)
     names = sorted({role.split()[1] for role in inputs if role.startswith(("outputs ", "teacher "))})
-    stored = {name: Stored(inputs, name, said["data"]) for name in asked_for_logits(said, names)}
+    heard = asked_for_logits(said, names) if said["teacher_outputs"] != "live" else []
+    stored = {name: Stored(inputs, name, said["data"]) for name in heard}
     loss = Loss(said, names, stored, _heads(config["task"], learner, teachers))
     taps = needed(config["modules"], list(said["loss"].values()), list(teachers.models))
     learner.listen(taps, said["precision"] is not None, loss.heard)
+    teachers.listen(loss.live)
     freeze(learner, said["frozen"], said["trained"])
     rows = _used_rows(said["optimiser"], data, learner)
     accelerator.free_memory()  # what it holds of the stage before
@@ -210,7 +214,7 @@ def _stage(
         index=index, said=said, steps=steps, per_epoch=_per_epoch(said, data), data=data,
         batches=Batches(data.lengths, said["batch_size"], derived_seed(seed, f"order {index}"), said["at_most"]),
         noise=noise, loss=loss, learner=learner, rows=rows, prepared=prepared, teachers=teachers, optimiser=adjusted,
-        accelerator=accelerator,
+        accelerator=accelerator, drawn=derived_seed(seed, f"views {index}"),
     )  # fmt: skip
 
 
@@ -267,7 +271,7 @@ def _write(config: Config, inputs: dict[str, Path], learner: Learner, work: Path
 def _predict(model: nn.Module, config: Config, inputs: dict[str, Path], work: Path) -> None:
     """Predictions on `dev`, which is reported, and on `select`, which serves choices, where the task has it."""
     splits = [split for split in ("dev", "select") if (inputs["dataset"] / f"{split}.parquet").is_file()]
-    data = examples.load(config["task"], inputs, splits)
+    data = examples.load(config["task"], inputs, splits, config["evaluation"]["transforms"])
     _refuse_long(model, int(data.lengths.max()))
     logits = predict.logits_over(model, data, config["evaluation"]["batch_size"], config["runtime"]["device"])
     predict.write_predictions(work / "predictions.parquet", data, logits)

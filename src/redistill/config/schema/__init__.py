@@ -6,6 +6,7 @@ from redistill.config.schema.experiment import Experiment as Experiment
 from redistill.config.schema.references import Reference as Reference
 from redistill.config.schema.references import References as References
 from redistill.config.schema.runtime import Checkpoints as Checkpoints
+from redistill.config.schema.runtime import Loading as Loading
 from redistill.config.schema.runtime import Runtime as Runtime
 from redistill.config.schema.source import Folder as Folder
 from redistill.config.schema.source import Hub as Hub
@@ -22,6 +23,8 @@ from redistill.config.schema.stage import Schedule as Schedule
 from redistill.config.schema.stage import Stage as Stage
 from redistill.config.schema.stage import Taps as Taps
 from redistill.config.schema.stage import Term as Term
+from redistill.config.schema.stage import Transform as Transform
+from redistill.config.schema.stage import Views as Views
 from redistill.config.schema.student import Architecture as Architecture
 from redistill.config.schema.student import Start as Start
 from redistill.config.schema.student import Student as Student

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt
 
+from redistill.config.schema.stage import Transform
 from redistill.config.schema.values import Strict
 
 
@@ -19,4 +20,5 @@ class Evaluation(Strict):
     metrics: list[str] | None = Field(
         None, min_length=1, description="Metrics whose sum `best` is chosen by; the task's metric if not given"
     )
+    transforms: list[Transform] = Field(default=[], description="How images are seen; nothing that is drawn at random")
     batch_size: PositiveInt = Field(64, description="Examples in a batch of evaluation")

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from redistill.config.schema.values import Strict
 
@@ -24,3 +24,9 @@ class Checkpoints(Strict):
 
     steps: PositiveInt | None = Field(None, description="After so many steps")
     seconds: PositiveInt | None = Field(300, description="After so many seconds")
+
+
+class Loading(Strict):
+    """How images come to a run. Changes no number and no key."""
+
+    workers: NonNegativeInt = Field(0, description="Processes beside each run that decode and transform images")

@@ -95,6 +95,18 @@ class Schedule(Component):
     method: Name = Field("linear", description="A schedule by name")
 
 
+class Transform(Component):
+    """How an image is seen. The keys beside these are the transform's own settings."""
+
+    kind = "transform"
+
+
+class Views(Strict):
+    """Views of each image that a teacher's outputs are stored for."""
+
+    views: PositiveInt = Field(description="How many; epoch after epoch, the student is shown one after the other")
+
+
 class Rebuild(Strict):
     """A stage that goes on with another student."""
 
@@ -122,6 +134,14 @@ class Stage(Strict):
     )
     rotations: bool = Field(
         False, description="Show each image turned by 90, 180 and 270 degrees too, to the losses that ask for `views`"
+    )
+    transforms: list[Transform] = Field(
+        default=[], description="How images are seen, one after the other; student and teacher see the same view"
+    )
+    teacher_outputs: Literal["stored", "live"] | Views = Field(
+        "stored",
+        description="Teachers' logits are made once and stored; or computed in training, as they must be where views "
+        "are drawn at random; or stored for so many `views` of each image",
     )
     rebuild: Rebuild | None = Field(None, description="Go on with another student from this stage on")
     frozen: list[str] = Field(default=[], description="Modules that are not trained")

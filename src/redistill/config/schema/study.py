@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from redistill.config.schema.runtime import Checkpoints, Runtime
+from redistill.config.schema.runtime import Checkpoints, Loading, Runtime
 from redistill.config.schema.values import Digest, Name, Seed, Strict, Word
 
 RowName = str
@@ -82,7 +82,7 @@ class Table(Strict):
 class Plugin(Strict):
     """A component in a file of the user's, imported only with `--trust-plugins`. Its name is the file's."""
 
-    kind: Literal["loss", "architecture", "module", "optimiser", "schedule", "baseline", "reader"] = Field(
+    kind: Literal["loss", "architecture", "module", "optimiser", "schedule", "baseline", "reader", "transform"] = Field(
         description="What it is"
     )
     file: str = Field(description="The file, from the project's folder")
@@ -122,6 +122,7 @@ class Study(Strict):
     title: str = Field(description="Title")
     runtime: Runtime = Field(default=Runtime(), description="Constants of the study")
     checkpoints: Checkpoints = Field(default=Checkpoints(), description="How often a run in progress is saved")
+    loading: Loading = Field(default=Loading(), description="How images come to a run")
     plugins: dict[Word, Plugin] = Field(default={}, description="Components in files of the user's, by name")
     folders: dict[Word, Place] = Field(
         default={}, description="Folders of the user's that sources are read from instead of being fetched, by name"

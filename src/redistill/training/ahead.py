@@ -1,0 +1,63 @@
+"""Batches that processes beside a run make ahead of it, in the order in which it will ask for them."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from redistill.data.examples import Examples, on
+
+Asked = tuple[np.ndarray, Sequence[int] | None]  # indices, and the seeds of their views
+
+
+class Ahead:
+    """Examples whose batches are made ahead.
+
+    Args:
+        upcoming: what `batch` will be asked for, in order.
+        workers: processes that decode and transform.
+    """
+
+    def __init__(self, data: Examples, upcoming: Iterator[Asked], workers: int):
+        self.data = data
+        loader: DataLoader[Any] = DataLoader(
+            _Batches(data), sampler=_InOrder(upcoming), batch_size=None, num_workers=workers, prefetch_factor=2
+        )
+        self.made = iter(loader)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.data, name)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def batch(self, indices: np.ndarray, device: str = "cpu", seeds: Sequence[int] | None = None) -> dict[str, Any]:
+        """As `Examples.batch`; the next one that was made.
+
+        Raises:
+            RuntimeError: another one is asked for than was announced.
+        """
+        made = next(self.made)
+        if not torch.equal(made["index"], torch.from_numpy(indices)):
+            raise RuntimeError("batches are asked for in another order than they were announced in")
+        batch: dict[str, Any] = on(made, device)
+        return batch
+
+
+class _Batches(Dataset[Any]):
+    def __init__(self, data: Examples):
+        self.data = data
+
+    def __getitem__(self, asked: Asked) -> dict[str, Any]:
+        indices, seeds = asked
+        return self.data.batch(indices, "cpu", seeds)
+
+
+class _InOrder(Sampler[Asked]):
+    def __init__(self, upcoming: Iterator[Asked]):
+        self.upcoming = upcoming
+
+    def __iter__(self) -> Iterator[Asked]:
+        return self.upcoming
