@@ -405,7 +405,7 @@ class Drawn:
     def __init__(self, outputs: int):
         self.outputs, self.generator = outputs, torch.Generator().manual_seed(0)
 
-    def of(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+    def of(self, indices: NDArray[np.int64], view: int = 0) -> NDArray[np.float32]:
         """A teacher's logits of these examples."""
         drawn: NDArray[np.float32] = torch.randn(len(indices), self.outputs, generator=self.generator).numpy()
         return drawn
