@@ -2,7 +2,8 @@
 
 `check` refuses a use that does not fit them. The parameters are:
 
-    student_logits, teacher_logits   (B, C); C = 1 for a regression
+    student_logits, teacher_logits   (B, C); C = 1 for a regression; of a segmentation, a row is a pixel
+    student_losses                   what a detector's parts say of themselves in training, by name
     all_teacher_logits               (B, C) each, of every teacher of the experiment in the order of their names
     labels                           (B,) int64, -1 where there is none; or float, NaN where there is none
     index                            (B,) int64, which example of the stage's data each one is

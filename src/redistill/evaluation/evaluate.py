@@ -1,11 +1,13 @@
 """Metrics of a cell's runs, from their stored predictions; many runs in one process, and no torch."""
 
 import json
+import math
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -65,23 +67,54 @@ def _runs_of(trial: str, inputs: dict[str, Path]) -> dict[str, Path]:
 
 def score(run: Path, metric: str, split: str, dataset: Path | None = None) -> dict[str, float | int]:
     """A run's metric on a split, of its own task or of another data set, and on how many examples."""
-    labels, predictions = read_predictions(run, split, dataset)
-    _, function = METRICS[metric]
-    if not len(labels):
+    found = read_predictions(run, split, dataset)
+    if not len(found):
         raise RedistillError(f"{run / 'predictions.parquet'}: holds no prediction on `{split}`")
+    try:
+        return {"value": measured(found, metric), "examples": len(found)}
+    except ValueError as error:
+        raise RedistillError(f"{run / 'predictions.parquet'}: {error}") from None
+
+
+def measured(found: pa.Table, metric: str) -> float:
+    """A metric of predictions, as `redistill.models.predict` lays them out.
+
+    Raises:
+        ValueError: a prediction is not finite.
+    """
+    kind, function = METRICS[metric]
+    if kind == "segmentation":
+        return function(counts_of(found).sum(0))
+    if kind == "detection":
+        return function(found.drop_columns(["id", "split"]).to_pylist())
+    labels, predictions = labelled(found)
     if not np.all(np.isfinite(predictions)):
-        raise RedistillError(f"{run / 'predictions.parquet'}: holds a prediction that is not finite")
-    return {"value": function(labels, predictions), "examples": len(labels)}
+        raise ValueError("holds a prediction that is not finite")
+    return function(labels, predictions)
 
 
-def read_predictions(run: Path, split: str = "dev", dataset: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and predictions (n,) of a run on a split, in the order of the ids; or, with a data set, from the logits
-    over that split of it.
+def counts_of(found: pa.Table) -> np.ndarray:
+    """Pixels (n, C, C) of each image by class and by what was said, of a segmentation."""
+    counts: np.ndarray = np.array(found["counts"].to_pylist(), dtype=np.int64)
+    classes = math.isqrt(counts.shape[1])
+    return counts.reshape(-1, classes, classes)
+
+
+def read_predictions(run: Path, split: str = "dev", dataset: Path | None = None) -> pa.Table:
+    """What a run says of a split, in the order of the ids, as `redistill.models.predict` lays it out, without logits and
+    masks; or, with a data set, from the logits over that split of it.
     """
     if dataset is not None and (run / "logits.npy").is_file():
         examples = pq.read_table(dataset / f"{split}.parquet", columns=["id", "label"])
-        order = np.argsort(examples["id"].to_numpy())
-        return examples["label"].to_numpy()[order], decided(np.load(run / "logits.npy"))[order]
-    table = pq.read_table(run / "predictions.parquet", columns=["id", "split", "label", "prediction"])
-    table = table.filter(pc.equal(table["split"], split)).sort_by("id")
-    return table["label"].to_numpy(), table["prediction"].to_numpy()
+        said = pa.array(decided(np.load(run / "logits.npy")))
+        return examples.append_column("prediction", said).sort_by("id")
+    file = pq.ParquetFile(run / "predictions.parquet")
+    dense = "counts" in file.schema_arrow.names
+    columns = [c for c in file.schema_arrow.names if c != "logits" and not (dense and c == "prediction")]
+    table = file.read(columns=columns)
+    return table.filter(pc.equal(table["split"], split)).sort_by("id")
+
+
+def labelled(found: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and predictions (n,) of a classification or a regression."""
+    return found["label"].to_numpy(), found["prediction"].to_numpy()

@@ -1,4 +1,4 @@
-"""The numbers in the tables, each a function of labels and predictions, by scikit-learn and scipy.
+"""The numbers in the tables, each a function of labels and predictions, by scikit-learn, scipy and pycocotools.
 
 The bootstrap has them a second time, many samples at once, in `redistill.tables.statistics`; neither rests on the
 other. The names of the metrics are read whenever a study is checked, before a job pins its runtime: numpy, scipy and
@@ -74,6 +74,42 @@ def pearson_spearman(labels: "Array", predictions: "Array") -> float:
     return (pearson(labels, predictions) + spearman(labels, predictions)) / 2
 
 
+def mean_iou(counts: "Array") -> float:
+    """Mean over classes of intersection over union, of pixels (C, C) by class and by what was said; classes that are
+    neither there nor said do not count (Everingham et al. 2015, section 4.1, the Pascal VOC challenge).
+    """
+    hit = counts.diagonal()
+    union = counts.sum(0) + counts.sum(1) - hit
+    there = union > 0
+    return float((hit[there] / union[there]).mean()) if there.any() else 0.0
+
+
+def pixel_accuracy(counts: "Array") -> float:
+    """Share of pixels whose class was said, of pixels (C, C) by class and by what was said."""
+    return float(counts.trace() / counts.sum()) if counts.sum() else 0.0
+
+
+def mean_ap(images: list[dict[str, Any]]) -> float:
+    """COCO's average precision over IoU 0.5 to 0.95 and classes; see `redistill.evaluation.detection`."""
+    from redistill.evaluation.detection import coco
+
+    return coco(images)["mean_ap"]
+
+
+def mean_ap_50(images: list[dict[str, Any]]) -> float:
+    """COCO's average precision at IoU 0.5, over classes."""
+    from redistill.evaluation.detection import coco
+
+    return coco(images)["mean_ap_50"]
+
+
+def voc_ap(images: list[dict[str, Any]]) -> float:
+    """Pascal VOC's average precision at IoU 0.5 over classes, as since 2010; see `redistill.evaluation.detection`."""
+    from redistill.evaluation.detection import voc
+
+    return voc(images)
+
+
 def _constant(values: "Array") -> bool:
     return bool((values == values[0]).all())
 
@@ -85,7 +121,7 @@ def _quietly(function: Callable[..., Any], *sides: "Array", **options: Any) -> A
         return function(*sides, **options)
 
 
-METRICS: dict[str, tuple[str, Callable[["Array", "Array"], float]]] = {
+METRICS: dict[str, tuple[str, Callable[..., float]]] = {
     "accuracy": ("classification", accuracy),
     "matthews": ("classification", matthews),
     "f1": ("classification", f1),
@@ -93,6 +129,11 @@ METRICS: dict[str, tuple[str, Callable[["Array", "Array"], float]]] = {
     "pearson": ("regression", pearson),
     "spearman": ("regression", spearman),
     "pearson_spearman": ("regression", pearson_spearman),
+    "mean_iou": ("segmentation", mean_iou),
+    "pixel_accuracy": ("segmentation", pixel_accuracy),
+    "mean_ap": ("detection", mean_ap),
+    "mean_ap_50": ("detection", mean_ap_50),
+    "voc_ap": ("detection", voc_ap),
 }
 
 # Those that measure two classes only, of which the second is what is looked for.

@@ -19,6 +19,8 @@ from redistill.models.dropout import use_own_dropout
 from redistill.models.linear import use_onednn
 
 Config = dict[str, Any]
+OF_CLASSES = ("classification", "segmentation", "detection")
+BACKBONE = "backbone."  # of a detector, which torchvision's call so
 TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -47,7 +49,7 @@ def mixed_precision(runtime: Config) -> AbstractContextManager[None]:
 
 
 def outputs_of(task: Config) -> int:
-    return len(task["labels"]) if task["type"] == "classification" else 1
+    return len(task["labels"]) if task["type"] in OF_CLASSES else 1
 
 
 def build(student: Config, task: Config, runtime: Config, folder: Path | None, seed: int) -> nn.Module:
@@ -154,11 +156,36 @@ def save(model: nn.Module, inputs: dict[str, Path], work: Path) -> None:
         )
 
 
-def logits_of(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-    """Logits (B, C) of a batch: of images, or of tokens with their mask."""
+def said_of(model: nn.Module, batch: dict[str, Any], taps: list[str] | None = None) -> dict[str, Any]:
+    """What a model says of a batch: its `logits`; a detector that trains, its `losses` by name; one that does not, its
+    `detections`, an image each.
+
+    Args:
+        taps: where nothing but these is looked at; a detector is then run only as far as it must be.
+    """
+    if not isinstance(batch.get("image"), list):
+        return {"logits": logits_of(model, batch)}
+    if taps is not None and all(tap.startswith(BACKBONE) for tap in taps):
+        images, _ = model.transform(batch["image"])  # type: ignore[operator]
+        model.backbone(images.tensors)  # type: ignore[operator]
+        return {}
+    if model.training:
+        return {"losses": model(batch["image"], [_wanted(target) for target in batch["targets"]])}
+    return {"detections": model(batch["image"])}
+
+
+def _wanted(target: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What a detector of torchvision learns from: boxes, with classes after the background's. Crowds are left out."""
+    single = ~target["crowd"]
+    return {"boxes": target["boxes"][single], "labels": target["classes"][single] + 1}
+
+
+def logits_of(model: nn.Module, batch: dict[str, Any]) -> Tensor:
+    """Logits (B, C) of a batch: of images, or of tokens with their mask; (B, C, H, W) where pixels are classified."""
     if "image" in batch:
-        logits: Tensor = model(batch["image"])
-        return logits
+        logits = model(batch["image"])
+        said: Tensor = logits["out"] if isinstance(logits, dict) else logits
+        return said
     taken = _inputs_of(type(model), getattr(model, "config", None))
     logits = model(**{name: batch[name] for name in taken if name in batch}).logits
     return logits

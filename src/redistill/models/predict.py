@@ -1,18 +1,53 @@
-"""Run a model over examples, and keep what it said about each as parquet."""
+"""Run a model over examples, and keep what it said about each as a table.
 
-from pathlib import Path
+Every table has the columns id and split. Beside these,
+
+    classes, scores   label, prediction (class index, or score) and logits
+    segmentation      prediction, a PNG of classes by pixel; counts, how many pixels of each class (row by row, C x C) it
+                      said to be of each; pixels without a class are not counted
+    detection         boxes, classes and scores of what was found; label_boxes, label_classes, label_crowd of what is there
+"""
+
+import io
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from redistill.data.examples import Examples, ordered_batches
+from redistill.data.examples import NO_CLASS, Examples, ordered_batches
 from redistill.data.pictures import STORED
 from redistill.evaluation.metrics import decided
-from redistill.models.load import logits_of
+from redistill.models.load import logits_of, said_of
 from redistill.progress import track
+
+Batch = dict[str, Any]
+BOXES = pa.list_(pa.list_(pa.float32()))
+
+
+def predictions(model: nn.Module, data: Examples, task: dict[str, Any], batch_size: int, device: str) -> pa.Table:
+    """What a model says of every example, in the order of `data`. The model is left in eval mode."""
+    columns = {"id": pa.array(data.ids), "split": pa.array(data.splits)}
+    if task["type"] == "detection":
+        return pa.table(columns | _boxes(model, data, batch_size, device))
+    if task["type"] == "segmentation":
+        return pa.table(columns | _masks(model, data, len(task["labels"]), batch_size, device))
+    logits = logits_over(model, data, batch_size, device)
+    columns |= {
+        "label": pa.array(data.labels.numpy()),
+        "prediction": pa.array(decided(logits)),
+        "logits": pa.array(list(logits), pa.list_(pa.float32())),
+    }
+    return pa.table(columns)
+
+
+def _batches(data: Examples, batch_size: int, device: str, view: int = 0) -> Iterator[tuple[np.ndarray, Batch]]:
+    """Every example once; of images that are drawn at random, in this view."""
+    batches = ordered_batches(data.lengths, batch_size)
+    for indices in track(batches, len(batches), "predicting"):
+        yield indices, data.batch(indices, device, data.seeds(indices, STORED, view))
 
 
 def logits_over(model: nn.Module, data: Examples, batch_size: int, device: str, view: int = 0) -> np.ndarray:
@@ -20,11 +55,9 @@ def logits_over(model: nn.Module, data: Examples, batch_size: int, device: str, 
     The model is left in eval mode.
     """
     model.eval()
-    batches = ordered_batches(data.lengths, batch_size)
     logits: np.ndarray | None = None
     with torch.inference_mode():
-        for indices in track(batches, len(batches), "predicting"):
-            batch = data.batch(indices, device, data.seeds(indices, STORED, view))
+        for indices, batch in _batches(data, batch_size, device, view):
             values = logits_of(model, batch).float().cpu().numpy()
             if logits is None:
                 logits = np.empty((len(data), values.shape[1]), dtype=np.float32)
@@ -33,13 +66,45 @@ def logits_over(model: nn.Module, data: Examples, batch_size: int, device: str, 
     return logits
 
 
-def write_predictions(file: Path, data: Examples, logits: np.ndarray) -> None:
-    """Columns id, split, label, prediction (class index, or score) and logits."""
-    columns = {
-        "id": pa.array(data.ids),
-        "split": pa.array(data.splits),
-        "label": pa.array(data.labels.numpy()),
-        "prediction": pa.array(decided(logits)),
-        "logits": pa.array(list(logits), pa.list_(pa.float32())),
-    }
-    pq.write_table(pa.table(columns), file)
+def _masks(model: nn.Module, data: Examples, classes: int, batch_size: int, device: str) -> dict[str, pa.Array]:
+    model.eval()
+    images, counts = [b""] * len(data), np.zeros((len(data), classes * classes), dtype=np.int64)
+    with torch.inference_mode():
+        for indices, batch in _batches(data, batch_size, device):
+            said = logits_of(model, batch).argmax(1)
+            for i, mask, labels in zip(indices, said, batch["labels"], strict=True):
+                images[i] = png(mask)
+                counts[i] = _counted(labels, mask, classes)
+    return {"prediction": pa.array(images, pa.binary()), "counts": pa.array(list(counts), pa.list_(pa.int64()))}
+
+
+def _counted(labels: Tensor, said: Tensor, classes: int) -> np.ndarray:
+    """Pixels by class (row) and by what was said (column), flattened."""
+    known = labels != NO_CLASS
+    together = labels[known] * classes + said[known]
+    counted: np.ndarray = np.bincount(together.cpu().numpy(), minlength=classes * classes)
+    return counted
+
+
+def png(mask: Tensor) -> bytes:
+    """A mask (H, W) of classes as a PNG in grey."""
+    from PIL import Image
+
+    encoded = io.BytesIO()
+    Image.fromarray(mask.cpu().numpy().astype(np.uint8)).save(encoded, "PNG")
+    return encoded.getvalue()
+
+
+def _boxes(model: nn.Module, data: Examples, batch_size: int, device: str) -> dict[str, pa.Array]:
+    model.eval()
+    names = ("boxes", "classes", "scores", "label_boxes", "label_classes", "label_crowd")
+    found: dict[str, list[Any]] = {name: [None] * len(data) for name in names}
+    with torch.inference_mode():
+        for indices, batch in _batches(data, batch_size, device):
+            for i, said, target in zip(indices, said_of(model, batch)["detections"], batch["targets"], strict=True):
+                values = (said["boxes"], said["labels"] - 1, said["scores"], *(
+                    target[name] for name in ("boxes", "classes", "crowd")))  # fmt: skip
+                for name, value in zip(names, values, strict=True):
+                    found[name][i] = value.tolist()
+    kinds = (BOXES, pa.list_(pa.int64()), pa.list_(pa.float32()), BOXES, pa.list_(pa.int64()), pa.list_(pa.bool_()))
+    return {name: pa.array(found[name], kind) for name, kind in zip(names, kinds, strict=True)}

@@ -15,6 +15,8 @@ Metric = Callable[[Array, Array], float]
 """predictions `(n,)` or `(n, C)` and labels `(n,)` to one number."""
 BatchMetric = Callable[[Array, Array], NDArray[np.float64]]
 """predictions `(D, n)` and labels `(D, n)` to `(D,)`: the same metric on D samples at once."""
+Sampled = Callable[[Array], NDArray[np.float64]]
+"""drawn examples `(D, n)`, by their places, to `(D,)`: a run's metric on each of D samples."""
 
 # Numbers in one gathered (D, n) array: 2 MiB as float64. Ranking holds about ten such arrays at a time, so a
 # chunk stays in the processor's cache and the whole bootstrap under 200 MB.
@@ -132,9 +134,24 @@ BATCH_METRICS: dict[str, BatchMetric] = {
 def paired_bootstrap(
     a: Array, b: Array, labels: Array, metric: BatchMetric, draws: int = 10_000, seed: int = 0
 ) -> Difference:
-    """Hierarchical paired bootstrap of mean metric(a) - mean metric(b) (Efron and Tibshirani 1993).
+    """`bootstrap` of a metric of predictions: a `(seeds_a, n)`; b `(seeds_b, n)`, for the same examples in the same
+    order; labels `(n,)`.
 
-    a: predictions `(seeds_a, n)`; b: `(seeds_b, n)`, for the same examples in the same order; labels `(n,)`.
+    Raises ValueError for shapes that do not fit, values that are not finite, and fewer than one draw.
+    """
+    a, b, labels = np.asarray(a), np.asarray(b), np.asarray(labels)
+    _check_predictions(a, b, labels)
+
+    def sampled(predictions: Array) -> Sampled:
+        return lambda picked: metric(predictions[picked], labels[picked])
+
+    return bootstrap([sampled(row) for row in a], [sampled(row) for row in b], labels.size, draws, seed)
+
+
+def bootstrap(a: Sequence[Sampled], b: Sequence[Sampled], n: int, draws: int = 10_000, seed: int = 0) -> Difference:
+    """Hierarchical paired bootstrap of mean a - mean b (Efron and Tibshirani 1993), a metric of each seed's run on `n`
+    examples that both have in the same order.
+
     Each draw takes seeds with replacement, then examples with replacement, the same examples for a and b, and
     averages the metric over the drawn seeds. Where a and b have equally many seeds, row i of both is taken as
     one pair (same seed, hence same data order) and pairs are drawn; otherwise each side draws its own.
@@ -148,13 +165,10 @@ def paired_bootstrap(
     show only (S - 1) / S of the variance between them: where seeds differ much and are few, intervals are too
     narrow, and with one seed they cover the choice of examples alone: hence no star under 5 seeds.
 
-    Raises ValueError for shapes that do not fit, values that are not finite, and fewer than one draw.
+    Raises ValueError for fewer than one draw.
     """
-    a, b, labels = np.asarray(a), np.asarray(b), np.asarray(labels)
-    _check_predictions(a, b, labels)
     if draws < 1:
         raise ValueError(f"draws is {draws}, expected at least 1")
-    n = labels.size
     # Streams of their own, so that the examples drawn do not depend on how many seeds there are.
     seed_stream, example_stream = (
         np.random.Generator(np.random.PCG64(stream)) for stream in np.random.SeedSequence(seed).spawn(2)
@@ -162,9 +176,7 @@ def paired_bootstrap(
     weights_a, weights_b = _seed_weights(len(a), len(b), draws, seed_stream)
 
     def difference(picked: Array, shares_a: Array, shares_b: Array) -> NDArray[np.float64]:
-        drawn = labels[picked]
-        of_a = _weighted_metric(a, picked, drawn, metric, shares_a)
-        of_b = _weighted_metric(b, picked, drawn, metric, shares_b)
+        of_a, of_b = _weighted(a, picked, shares_a), _weighted(b, picked, shares_b)
         # Sums of the same metrics in another order differ in the last bit; a tie must count as a tie.
         return np.round(of_a - of_b, 12) + 0.0
 
@@ -262,11 +274,9 @@ def _chunks(draws: int, n: int) -> Iterator[slice]:
         yield slice(start, min(start + step, draws))
 
 
-def _weighted_metric(
-    predictions: Array, picked: Array, picked_labels: Array, metric: BatchMetric, weights: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Mean metric over seeds `(D,)`: predictions `(S, n)`, picked and labels `(D, n)`, weights `(D, S)`."""
+def _weighted(seeds: Sequence[Sampled], picked: Array, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over seeds `(D,)`: picked `(D, n)`, weights `(D, S)`."""
     total = np.zeros(len(picked))
-    for row, weight in zip(predictions, weights.T, strict=True):
-        total += weight * metric(row[picked], picked_labels)
+    for sampled, weight in zip(seeds, weights.T, strict=True):
+        total += weight * sampled(picked)
     return total

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from redistill import interruption
 from redistill.data import examples
-from redistill.evaluation.metrics import METRICS, decided
+from redistill.evaluation.evaluate import measured
 from redistill.models import predict
 from redistill.training import checkpoint
 from redistill.training.loop import Stage
@@ -99,9 +99,9 @@ class Best:
     def _score(self, stage: Stage) -> float:
         said = self.config["evaluation"]
         data = examples.load(self.config["task"], self.inputs, [said["split"]], said["transforms"])
-        logits = predict.logits_over(stage.learner.student, data, said["batch_size"], str(stage.accelerator.device))
-        predictions = decided(logits)
-        return sum(METRICS[metric][1](data.labels.numpy(), predictions) for metric in said["metrics"])
+        device = str(stage.accelerator.device)
+        found = predict.predictions(stage.learner.student, data, self.config["task"], said["batch_size"], device)
+        return sum(measured(found, metric) for metric in said["metrics"])
 
     def after_stage(self, stage: Stage) -> None:
         if self.weights:

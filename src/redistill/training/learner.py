@@ -16,7 +16,7 @@ from redistill.models import load
 from redistill.models.taps import tapped
 
 Config = dict[str, Any]
-Seen = dict[str, Tensor]  # tensors by tap; the logits of a model that learns as `logits`
+Seen = dict[str, Any]  # tensors by tap; the logits of a model that learns as `logits`, a detector's `losses` by name
 
 
 class Losses(Protocol):
@@ -98,10 +98,12 @@ class Learner(nn.Module):
                 if name not in students:
                     continue
                 own = [tap for tap in self.taps.get(name, []) if not tap.startswith("modules.")]
-                with tapped(model, own, name) as captured:
-                    logits = load.logits_of(model, batch)
                 listened = self.logits is None or name in self.logits
-                seen[name] = {"logits": logits if listened else logits.detach(), **captured}
+                with tapped(model, own, name) as captured:
+                    said = load.said_of(model, batch, None if listened else own)
+                if not listened:
+                    said = {what: tensor.detach() for what, tensor in said.items()}
+                seen[name] = {**said, **captured}
             self._pass_auxiliary(seen)
         return seen
 
@@ -163,8 +165,8 @@ class Teachers:
             own = [tap for tap in taps.get(name, []) if not tap.startswith("modules.")]
             if own or name in self.heard:
                 with tapped(model, own, "teacher") as captured, torch.no_grad():
-                    logits = load.logits_of(model, batch)
-                seen[name] = {**captured, **({"logits": logits} if name in self.heard else {})}
+                    said = load.said_of(model, batch, None if name in self.heard else own)
+                seen[name] = {**captured, **(said if name in self.heard else {})}
         return seen
 
 
@@ -252,6 +254,6 @@ def _shape(model: nn.Module, whose: str, tap: str, batch: Seen, shapes: dict[str
         return shapes[tap]
     training = model.training
     with tapped(model.eval(), [tap], whose) as captured, torch.no_grad():
-        load.logits_of(model, batch)
+        load.said_of(model, batch, [tap])
     model.train(training)
     return tuple(captured[tap].shape[1:])

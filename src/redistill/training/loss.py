@@ -16,6 +16,7 @@ from redistill.errors import RedistillError
 from redistill.training.learner import Moment, Seen
 
 Config = dict[str, Any]
+SAID = {"student_logits", "student_losses"}
 OF_TEACHER = {"teacher_logits", "teacher_hidden"}
 VIEWS = 4  # of an image that is rotated: by 0, 90, 180 and 270 degrees
 
@@ -79,7 +80,7 @@ class Loss:
         self.terms = _terms(stage, teachers)
         self.teachers, self.stored, self.heads = teachers, stored, heads
         self.views = VIEWS if stage["rotations"] else 1
-        self.heard = frozenset(term.student for term in self.terms if "student_logits" in term.inputs)
+        self.heard = frozenset(term.student for term in self.terms if SAID & set(term.inputs))
         compared = {term.student for term in self.terms if "student_hidden" in term.inputs}
         learning = {term.teacher for term in self.terms if OF_TEACHER & set(term.inputs)} - set(teachers)
         self.students = frozenset(self.heard | compared | learning)
@@ -132,14 +133,18 @@ class Loss:
         }
 
     def _seen(self, name: str, term: Term, batch: Seen, seen: dict[str, Seen], step: int, moment: Moment) -> Any:
-        if name in ("labels", "index"):
-            return batch[name][::step]
+        if name == "index":
+            return batch["index"][::step]
+        if name == "labels":
+            return batch["labels"][::step].flatten()
         if name == "mask":
             return batch.get("attention_mask")
         if name == "views":
             return self.views
         if name == "student_logits":
-            return seen[term.student]["logits"][::step].float()
+            return rows(seen[term.student]["logits"])[::step].float()
+        if name == "student_losses":
+            return {what: value.float() for what, value in seen[term.student]["losses"].items()}
         if name == "teacher_logits":
             return self._said(term.teacher, batch, seen, step, moment)
         if name == "all_teacher_logits":
@@ -161,13 +166,18 @@ class Loss:
     def _said(self, teacher: str, batch: Seen, seen: dict[str, Seen], step: int, moment: Moment) -> Tensor:
         """What a teacher said of the examples as they are: stored, or just now."""
         if teacher not in self.stored:
-            return seen[teacher]["logits"][::step].detach().float()
+            return rows(seen[teacher]["logits"])[::step].detach().float()
         index = batch["index"][:: self.views]
         return torch.from_numpy(self.stored[teacher].of(index.cpu().numpy(), moment.view)).to(index.device)
 
     def total(self, values: dict[str, Tensor], share: float) -> Tensor:
         """The weighted sum when this share of the stage's steps is done."""
         return torch.stack([term.weight(share) * values[term.name] for term in self.terms]).sum()
+
+
+def rows(logits: Tensor) -> Tensor:
+    """Logits (N, C): of pixels, in the order of the flattened labels, where the model classifies pixels."""
+    return logits.flatten(2).transpose(1, 2).flatten(0, 1) if logits.ndim == 4 else logits
 
 
 def _terms(stage: Config, teachers: list[str]) -> list[Term]:

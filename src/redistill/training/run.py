@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from safetensors.torch import save_file
@@ -273,5 +274,5 @@ def _predict(model: nn.Module, config: Config, inputs: dict[str, Path], work: Pa
     splits = [split for split in ("dev", "select") if (inputs["dataset"] / f"{split}.parquet").is_file()]
     data = examples.load(config["task"], inputs, splits, config["evaluation"]["transforms"])
     _refuse_long(model, int(data.lengths.max()))
-    logits = predict.logits_over(model, data, config["evaluation"]["batch_size"], config["runtime"]["device"])
-    predict.write_predictions(work / "predictions.parquet", data, logits)
+    size, device = config["evaluation"]["batch_size"], config["runtime"]["device"]
+    pq.write_table(predict.predictions(model, data, config["task"], size, device), work / "predictions.parquet")
