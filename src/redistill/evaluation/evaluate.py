@@ -101,8 +101,8 @@ def counts_of(found: pa.Table) -> np.ndarray:
 
 
 def read_predictions(run: Path, split: str = "dev", dataset: Path | None = None) -> pa.Table:
-    """What a run says of a split, in the order of the ids, as `redistill.models.predict` lays it out, without logits and
-    masks; or, with a data set, from the logits over that split of it.
+    """What a run says of a split, in the order of the ids, as `redistill.models.predict` lays it out, without logits
+    and masks; or, with a data set, from the logits over that split of it.
     """
     if dataset is not None and (run / "logits.npy").is_file():
         examples = pq.read_table(dataset / f"{split}.parquet", columns=["id", "label"])

@@ -3,9 +3,10 @@
 Every table has the columns id and split. Beside these,
 
     classes, scores   label, prediction (class index, or score) and logits
-    segmentation      prediction, a PNG of classes by pixel; counts, how many pixels of each class (row by row, C x C) it
-                      said to be of each; pixels without a class are not counted
-    detection         boxes, classes and scores of what was found; label_boxes, label_classes, label_crowd of what is there
+    segmentation      prediction, a PNG of classes by pixel; counts, how many pixels of each class (row by row, C x C)
+                      it said to be of each; pixels without a class are not counted
+    detection         boxes, classes and scores of what was found; label_boxes, label_classes and label_crowd of what
+                      is there
 """
 
 import io
