@@ -13,8 +13,9 @@ from redistill import registry
 from redistill.config import schema
 from redistill.config.check import check
 from redistill.config.checked import Checked, Row
+from redistill.data.listing import LISTING, ROLE
 from redistill.errors import RedistillError
-from redistill.provenance import store
+from redistill.provenance import contents, store
 from redistill.provenance.keys import canonical, fingerprint, key_of, versions
 
 # kind of node -> (area of the store, entry module, packages that its numbers depend on)
@@ -249,6 +250,11 @@ class _Planner:
         converts = ("torch", "safetensors") if source.format == "torch-pickle" else ()
         return self._add(source.kind, name, source.fetched(), {}, packages=converts)
 
+        whole = self.checked.whole.get(name)
+        if given is not None and whole is not None and source.layout is not None:
+            digest, kept = contents.listing(self.root, whole, sorted(given))
+            config = {"origin": {"type": "given", "of": source.layout.folder}, "files": {LISTING: digest}}
+            return self._add(source.kind, name, config, {}, given={LISTING: kept})
     def _dataset(self, name: str) -> Node:
         task = self.checked.tasks[name]
         if task.pool is not None:
@@ -276,7 +282,10 @@ class _Planner:
         }  # fmt: skip
         inputs, component = {"source": self.source(task.source).key}, ("reader", task.reader.method)
         packages = ("pillow",) if task.input == "image" else ()
-        return self._add("dataset", title, config, inputs, [component], packages)
+        if task.input == "image":
+            config["faulty"] = task.faulty
+        given = {ROLE: self.checked.whole[task.source]} if task.source in self.checked.whole else {}
+        return self._add("dataset", title, config, inputs, [component], packages, given)
 
     def tokens(self, dataset: Node, source: str, max_length: int) -> Node:
         name = ("tokens", dataset.key, source, str(max_length))

@@ -50,6 +50,7 @@ class Checked:
     references: schema.References | None = None  # published scores, where a submission stands beside some
     recorded: dict[str, dict[str, Any]] = field(default_factory=dict)  # by submission: what the server said of it
     given: dict[str, dict[str, Path]] = field(default_factory=dict)  # by source: files of a folder of the user's
+    whole: dict[str, Path] = field(default_factory=dict)  # by source: a user's folder that is read where it lies
     no_data: dict[str, str] = field(default_factory=dict)  # tasks that such a folder has no data for, and why
 
     def experiment(self, name: str, task: str) -> schema.Experiment:

@@ -30,7 +30,7 @@ def files_of(layout: Layout, folder: Path) -> dict[str, list[str]]:
     for split, ways in layout.splits.items():
         for way in ways:
             files = [way] if isinstance(way, str) else way
-            if all((folder / file).is_file() for file in files):
+            if all((folder / file).is_dir() if file.endswith("/") else (folder / file).is_file() for file in files):
                 found[split] = files
                 break
     return found

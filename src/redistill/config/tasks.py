@@ -1,5 +1,6 @@
 """Check the tasks of a study: their sources, readers, splits and metrics, and which data the user's folders have."""
 
+import os
 from pathlib import Path
 
 from redistill.config import compose, folders, schema
@@ -7,6 +8,8 @@ from redistill.config.checked import Checked, Findings
 from redistill.config.parse import Document, KeyPath
 from redistill.errors import ConfigError, RedistillError, nearest
 from redistill.evaluation.metrics import BINARY, METRICS
+
+MOST_CLASSES = 255  # of a mask, whose pixels are bytes
 
 
 class TaskChecker:
@@ -32,9 +35,29 @@ class TaskChecker:
                 continue
             for source_name, source in self.checked.sources.items():
                 if source.layout is not None and source.layout.folder == name:
-                    self.split_files[source_name] = found = folders.files_of(source.layout, folder)
-                    files = sorted({file for some in found.values() for file in some})
-                    self.checked.given[source_name] = {file: folder / file for file in files}
+                    self._take(source_name, source.layout, folder)
+
+    def _take(self, source: str, layout: schema.Layout, folder: Path) -> None:
+        """Take what a folder has of a source: copies of its files, or all that is in its folders where they lie."""
+        self.split_files[source] = found = folders.files_of(layout, folder)
+        files = sorted({file for some in found.values() for file in some})
+        self.checked.given[source] = {file: folder / file for file in files}
+        if any(file.endswith("/") for file in files):
+            self.checked.whole[source] = folder
+
+    def _take_own(self, document: Document, name: str) -> None:
+        """Take a source that is a folder of the user's from where its variable says, unless the study says it. Where
+        nobody says it, things are planned all the same, and not made.
+        """
+        source = self.checked.sources.get(name)
+        if source is None or source.layout is None or name in self.checked.given:
+            return
+        if isinstance(source.origin, schema.Folder) and not source.files and os.environ.get(source.origin.variable):
+            try:
+                place = schema.Place(variable=source.origin.variable)
+                self._take(name, source.layout, folders.find(self.root, source.layout.folder, place))
+            except RedistillError as error:
+                self._say(document, ("source",), str(error))
 
     def task(self, name: str, document: Document, path: KeyPath) -> schema.Task | None:
         """The task that is named at a path of a document; None if it is wrong, which is said once."""
@@ -51,6 +74,8 @@ class TaskChecker:
             self.findings.tell(error.problems)
             return
         self._check(read, task)
+        if task.source is not None:
+            self._take_own(read, task.source)
         self._look_for_data(name, task)
         if task.model_of in self.checked.no_data:
             self.checked.no_data[name] = self.checked.no_data[str(task.model_of)]
@@ -86,8 +111,14 @@ class TaskChecker:
             self.findings.component(document, task.reader, ("reader",))
         if task.type != "unlabelled":
             self.metric(document, ("metric",), task.metric, task)
-        if task.type == "classification" and len(task.labels) < 2:
-            self._say(document, ("labels",), "a classification task names at least two labels, in order")
+        fewest = {"classification": 2, "segmentation": 2, "detection": 1}.get(task.type, 0)
+        if len(task.labels) < fewest:
+            number = "one label" if fewest == 1 else "two labels, in order"
+            self._say(document, ("labels",), f"a {task.type} task names at least {number}")
+        if task.type in ("segmentation", "detection") and task.input != "image":
+            self._say(document, ("input",), f"a {task.type} is made of images: write `image`")
+        if task.type == "segmentation" and len(task.labels) > MOST_CLASSES:
+            self._say(document, ("labels",), f"a mask can tell {MOST_CLASSES} classes apart, as 255 is none")
         self.findings.unique(document, ("labels",), task.labels)
 
     def _model_of(self, document: Document, task: schema.Task) -> None:
@@ -125,7 +156,8 @@ class TaskChecker:
         if source is None or source.layout is None or task.source not in self.checked.given:
             return None
         theirs = [self._official(task)[split] for split in splits if split in self._official(task)]
-        absent = [split for split in theirs if split not in self.split_files[str(task.source)]]
+        there = self.split_files[str(task.source)]
+        absent = [split for split in theirs if split not in there] or ([] if there else list(source.layout.splits))
         return folders.wanted(source.layout, absent[0]) if absent else None
 
     @staticmethod

@@ -169,6 +169,11 @@ def _copy_file(file: Path, target: Path) -> None:
 
 
 def _compare(said: dict[str, Any], file: Path) -> None:
+    if not files:  # a folder that is read where it lies, and that nobody had named when this was planned
+        advice = (
+            "it is set now: start again" if given else "let it name the folder, as docs/data.md shows, and start again"
+        )
+        raise RedistillError(f"{variable} was not set when this was planned: {advice}")
     """Refuse a model whose config.json is not what configs/sources.yaml says of its shape."""
     if not file.is_file():
         raise RedistillError("the source has no config.json to compare its `config` with: add it to the files")

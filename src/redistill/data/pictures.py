@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from redistill import registry
+from redistill.data.picture_files import VOID as VOID
 from redistill.environment import derived_seed
 from redistill.errors import RedistillError
 
 STORED = 0  # the seed of views that teachers' outputs are stored for: the same for every student and seed
-VOID = 255  # the class of a pixel that has none
 Target = dict[str, Tensor]
 View = Callable[..., Any]
 

@@ -10,38 +10,84 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from redistill import registry
+from redistill.data.listing import listed
+from redistill.data.listing import read as plainly_read
 from redistill.errors import RedistillError
 
 Example = dict[str, Any]
 UNLABELLED = ("transfer", "test")  # splits whose labels are taken away, if there are any
+DRAWN = {"detection": "boxes", "segmentation": "mask"}  # what an example has in the place of a label
+READERS = {"boxes": "`voc`, `coco`, `yolo`", "mask": "`voc`, `coco`, `camvid`"}
 
 
 def prepare(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[str, Any]:
     """Write `<split>.parquet` and return what was counted on the way.
 
     The columns are id; text, and text_pair where the task has pairs, or image, its pixels (C, H, W) in a row as uint8
-    or float32; and label. A pool takes the inputs of other tasks, without their labels, as its `transfer` split.
+    or float32; and label. Where a reader gives images as files, these are kept as they are in `<split>.images`; see
+    `redistill.data.prepare_images`. A pool takes the inputs of other tasks, without their labels, as its `transfer`
+    split.
+
+    Args:
+        inputs: folders: `source`, the source's files; and `folder`, the user's own, where that is read in its place.
 
     Raises:
-        RedistillError: the source has too few examples for the splits, other row counts than published, a label that
-            the task does not name, or an image of another shape.
+        RedistillError: the source has too few examples for the splits, other row counts than published, an example in
+            two splits, a label that the task does not name, or an image of another shape.
     """
     if "pool" in config:
         return _pool(config, inputs, work)
-    reader = config["reader"]
-    found, counts = registry.get("reader", reader["method"])(inputs["source"], **reader["settings"])
+    listing = listed(inputs)
+    read = listing.read if listing else plainly_read
+    found, counts = _found(config, inputs["source"] if listing is None else listing.folder)
     official = "official" in config["splits"]
     splits, sizes, left = _official(found, config) if official else _drawn(found, config)
+    if config["input"] == "image":
+        _apart(splits)
+    said = {}
     for split, chosen in splits.items():
-        _check(chosen, split, config)
-        _write(work / f"{split}.parquet", chosen, config, labelled=split not in UNLABELLED)
-    return {"counts": dict(sorted(counts.items())), "splits": sizes, "not used": left}
+        (_check_drawn if config["type"] in DRAWN else _check)(chosen, split, config)
+        labelled = split not in UNLABELLED
+        if config["input"] == "image" and _is_file(chosen[0]):
+            from redistill.data.prepare_images import write_pictures
+
+            said[split] = write_pictures(work, split, chosen, config, labelled, read)
+            sizes |= {split: said[split]["images"]}
+        else:
+            _write(work / f"{split}.parquet", chosen, config, labelled)
+    shown = {"pictures": said} if said else {}
+    return {"counts": dict(sorted(counts.items())), "splits": sizes, "not used": left, **shown}
+
+
+def _found(config: dict[str, Any], folder: Path) -> tuple[list[Example] | dict[str, list[Example]], dict[str, Any]]:
+    """What the reader finds in a folder, and what it counts. It is given the task's labels and type if it asks."""
+    method, settings = config["reader"]["method"], config["reader"]["settings"]
+    told = {"labels": config["labels"], "task_type": config["type"]}
+    asked = registry.signature("reader", method).inputs[1:]
+    if strange := [name for name in asked if name not in told]:
+        raise RedistillError(f"reader `{method}` asks for `{strange[0]}`; it can ask for {' and '.join(told)}")
+    found, counts = registry.get("reader", method)(folder, *(told[name] for name in asked), **settings)
+    return found, counts
+
+
+def _apart(splits: dict[str, list[Example]]) -> None:
+    """Refuse an image that is in two splits, or twice in one: it would be trained on and reported on."""
+    seen: dict[str, str] = {}
+    for split, examples in splits.items():
+        for example in examples:
+            before = seen.get(example["id"])
+            if before is not None:
+                where = f"twice in `{split}`" if before == split else f"in `{before}` and in `{split}`"
+                raise RedistillError(f"the image `{example['id']}` is {where}: take lists that have no image in common")
+            seen[example["id"]] = split
 
 
 Splits = tuple[dict[str, list[Example]], dict[str, int], int]  # examples, sizes, and how many examples are in none
 
 
 def _drawn(found: list[Example] | dict[str, list[Example]], config: dict[str, Any]) -> Splits:
+    if isinstance(found, dict) and config["input"] == "image":
+        _apart(found)
     examples = [example for part in found.values() for example in part] if isinstance(found, dict) else found
     sizes = config["splits"]
     splits = draw(examples, sizes, config["split_seed"], config["type"] == "classification")
@@ -89,7 +135,7 @@ def _check(examples: list[Example], split: str, config: dict[str, Any]) -> None:
     shape = tuple(config.get("image_shape") or ())
     for example in examples:
         where = f"`{split}`, example `{example['id']}`"
-        label = example["label"]
+        label = example.get("label")
         if label is None and split not in UNLABELLED and config["type"] != "unlabelled":
             raise RedistillError(
                 f"{where}: has no label, so it can only be in `transfer`: take another split for `{split}`"
@@ -98,10 +144,31 @@ def _check(examples: list[Example], split: str, config: dict[str, Any]) -> None:
             raise RedistillError(f"{where}: its label is {label}, but the task names {classes} labels, counted from 0")
         if label is not None and not math.isfinite(label):
             raise RedistillError(f"{where}: its label is {label}, not a number: mend or remove that row")
-        if shape and config["input"] == "image" and not _fits(example["image"], shape):
+        if shape and config["input"] == "image" and not _is_file(example) and not _fits(example["image"], shape):
             found = list(np.shape(example["image"]))
             raise RedistillError(
                 f"{where}: its image has the shape {found}, but the task's `image_shape` is {list(shape)}"
+            )
+
+
+def _is_file(example: Example) -> bool:
+    """Whether an image is an encoded file, or the place of one, rather than its pixels."""
+    return isinstance(example["image"], bytes | Path)
+
+
+def _check_drawn(examples: list[Example], split: str, config: dict[str, Any]) -> None:
+    """Refuse examples without the boxes or masks that the task is about."""
+    what = DRAWN[config["type"]]
+    for example in examples:
+        if split not in UNLABELLED and example.get(what) is None:
+            raise RedistillError(
+                f"`{split}`, example `{example['id']}`: reader `{config['reader']['method']}` gives no {what}, which a "
+                f"{config['type']} is about: take a reader that does ({READERS[what]})"
+            )
+        if not _is_file(example):
+            raise RedistillError(
+                f"`{split}`, example `{example['id']}`: a {config['type']} is made of image files, not of pixels: take "
+                f"a reader that gives them ({READERS[what]})"
             )
 
 

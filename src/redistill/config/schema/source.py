@@ -54,7 +54,9 @@ class Hub(Strict):
 
 
 class Folder(Strict):
-    """Files that the user has. The source's `files`, with their digests, say which."""
+    """Files that the user has. The source's `files`, with their digests, say which; or its `layout`, whose digests are
+    taken when a study is planned.
+    """
 
     type: Literal["folder"]
     variable: Variable = Field(description="Environment variable that names the folder, such as `GLUE_HUB_DIR`")
@@ -68,7 +70,7 @@ class Layout(Strict):
     splits: dict[str, list[Inside | list[Inside]]] = Field(
         min_length=1,
         description="For each of the source's splits, its file, or files that are read together; of several ways, the "
-        "first that is there is taken",
+        "first that is there is taken. A path that ends with `/` is a folder, whose files are read where they lie",
     )
 
 
@@ -106,8 +108,8 @@ class Source(Strict):
 
     @model_validator(mode="after")
     def _files_of_the_origin(self) -> "Source":
-        if isinstance(self.origin, Folder) and not self.files:
-            raise ValueError("a folder's `files` are needed, with their digests: they say which data it is")
+        if isinstance(self.origin, Folder) and not self.files and self.layout is None:
+            raise ValueError("a folder's `files` are needed, with their digests, or its `layout`: they say what it has")
         if isinstance(self.origin, Hub) and (strange := sorted(set(self.files) - set(self.origin.files))):
             raise ValueError(f"`{strange[0]}` has a digest but is not among the origin's files")
         return self
@@ -159,3 +161,5 @@ class Source(Strict):
         ways = [way for ways in self.layout.splits.values() for way in ways] if self.layout else []
         mine = {file for way in ways for file in ([way] if isinstance(way, str) else way)}
         return set(told["files"]) <= mine
+        if "of" in told["origin"]:  # a folder that was read where it lies
+            return self.layout is not None and told["origin"]["of"] == self.layout.folder

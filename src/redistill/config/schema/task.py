@@ -116,14 +116,27 @@ class Task(Strict):
     """What is predicted from what, from which data, and how it is measured."""
 
     title: str = Field(description="Heading of the task's column")
-    type: Literal["classification", "regression", "unlabelled"] = Field(description="Kind of label")
+    type: Literal["classification", "regression", "segmentation", "detection", "unlabelled"] = Field(
+        description="Kind of label: a class or a number of each example; a class of each pixel; boxes with classes"
+    )
     input: Literal["text", "image"] = Field(description="Kind of input")
     image_shape: list[PositiveInt] | None = Field(
-        None, min_length=3, max_length=3, description="Channels, height and width of an image"
+        None,
+        min_length=3,
+        max_length=3,
+        description="Channels, height and width of images as models are given them; files may have other sizes",
     )
     source: Name | None = Field(None, description="Source of the data")
     reader: Reader | None = Field(None, description="Component that reads the source's files")
-    labels: list[str] = Field(default=[], description="Class names in the order of their indices")
+    labels: list[str] = Field(
+        default=[],
+        description="Class names in the order of their indices; of a segmentation the background too, where it is one",
+    )
+    faulty: Literal["refuse", "leave_out"] = Field(
+        "refuse",
+        description="What becomes of broken images, of masks that do not fit, and of boxes without area or outside "
+        "their image: `refuse` names them, `leave_out` counts them",
+    )
     metric: str | None = Field(None, description="The number in the table")
     splits: AnySplits | None = Field(
         None,
