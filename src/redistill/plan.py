@@ -16,7 +16,7 @@ from redistill.config.checked import Checked, Row
 from redistill.data.listing import LISTING, ROLE
 from redistill.errors import RedistillError
 from redistill.provenance import contents, store
-from redistill.provenance.keys import canonical, fingerprint, key_of, versions
+from redistill.provenance.keys import canonical, fingerprint, imported, key_of, versions
 
 # kind of node -> (area of the store, entry module, packages that its numbers depend on)
 _NUMERIC = ("numpy", "pyarrow", "torch", "safetensors", "accelerate")
@@ -159,6 +159,12 @@ def _components(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield from (("architecture", s["architecture"]["method"]) for s in students if s.get("architecture"))
 
 
+def _libraries(components: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """Packages that architectures are built from, beside torch."""
+    own = [n for kind, n in components if kind == "architecture" and not registry.plugin("architecture", n)]
+    return imported((registry.module_name("architecture", name) for name in own), ("timm", "torchvision"))
+
+
 def _resolved(said: schema.Component) -> dict[str, Any]:
     """A component as a resolved config has it: what the engine reads, and every setting written out."""
     own = {key: value for key, value in said.model_dump().items() if key in type(said).model_fields}
@@ -244,17 +250,20 @@ class _Planner:
 
     def _source(self, name: str) -> Node:
         source, given = self.checked.sources[name], self.checked.given.get(name)
-        if given is not None:
-            files = {file: store.digest_once(self.root, path) for file, path in given.items()}
-            return self._add(source.kind, name, {"origin": {"type": "given"}, "files": files}, {}, given=given)
-        converts = ("torch", "safetensors") if source.format == "torch-pickle" else ()
-        return self._add(source.kind, name, source.fetched(), {}, packages=converts)
-
         whole = self.checked.whole.get(name)
         if given is not None and whole is not None and source.layout is not None:
             digest, kept = contents.listing(self.root, whole, sorted(given))
             config = {"origin": {"type": "given", "of": source.layout.folder}, "files": {LISTING: digest}}
             return self._add(source.kind, name, config, {}, given={LISTING: kept})
+        if given is not None:
+            files = {file: store.digest_once(self.root, path) for file, path in given.items()}
+            return self._add(source.kind, name, {"origin": {"type": "given"}, "files": files}, {}, given=given)
+        converts = source.format == "torch-pickle" or source.names or source.leave_out
+        packages = ("torch", "safetensors") if converts else ()
+        # what a model of images is built from counts for all that listen to it
+        shapes = [("architecture", source.architecture.method)] if source.architecture else []
+        return self._add(source.kind, name, source.fetched(), {}, shapes, (*packages, *_libraries(shapes)))
+
     def _dataset(self, name: str) -> Node:
         task = self.checked.tasks[name]
         if task.pool is not None:
@@ -345,10 +354,9 @@ class _Planner:
     def _packages(config: dict[str, Any]) -> tuple[str, ...]:
         """Packages that the numbers depend on, beside those of every run."""
         text = ("transformers", "tokenizers") if config["task"]["input"] == "text" else ()
-        methods = {name for kind, name in _components(config) if kind == "architecture"}
         # A metric chooses the best epoch.
         metrics = ("scipy", "scikit-learn") if config["evaluation"]["checkpoint"] == "best" else ()
-        return (*text, *metrics, *sorted({"torchvision", "timm"}.intersection(methods)))
+        return (*text, *metrics, *_libraries(_components(config)))
 
     def _start(self, start: schema.Start, task_name: str) -> Node:
         if start.source is not None:
@@ -373,7 +381,7 @@ class _Planner:
         start = student.start
         return {
             "architecture": architecture,
-            "start": start and start.model_dump(include={"layers", "head", "random", "fresh"}),
+            "start": start and start.model_dump(include={"layers", "head", "random", "fresh", "into", "without"}),
         }
 
     @staticmethod

@@ -104,9 +104,7 @@ class ExperimentChecker:
                         document, ("baseline", "method"), f"reads {kind}s, and `{task_name}` is made of {task.input}s"
                     )
             return
-        as_it_is = experiment.student is not None and experiment.student.start is not None \
-            and experiment.student.start.head  # fmt: skip
-        if experiment.student is None or not (experiment.stages or as_it_is):
+        if experiment.student is None or not (experiment.stages or _as_it_is(experiment.student)):
             self._say(document, (), "needs a `student` and `stages`, or a `baseline`")
             return
         if not experiment.stages:
@@ -114,7 +112,7 @@ class ExperimentChecker:
         self._student(document, ("student",), experiment.student, task, task_name)
         for name, teacher in experiment.all_teachers.items():
             path: KeyPath = ("teacher",) if experiment.teacher is not None else ("teachers", name)
-            self._teacher(document, path, teacher, task_name)
+            self._teacher(document, path, teacher, task, task_name)
         for name, peer in experiment.peers.items():
             self._beside(document, ("peers", name), peer, task, task_name)
         for name, module in experiment.modules.items():
@@ -186,7 +184,8 @@ class ExperimentChecker:
         self, document: Document, here: KeyPath, student: schema.Student, start: schema.Start, task: schema.Task
     ) -> None:
         if student.architecture is not None or task.input != "text":
-            self._say(document, here, "is of pretrained text models; an architecture takes over all but `start.fresh`")
+            self._say(document, here, "is of pretrained text models; an architecture takes over all but `start.fresh`, "
+                                      "and needs no `stages` where it takes over all")  # fmt: skip
         if task.type == "unlabelled":
             self._say(document, here, "a task without labels has nothing that a head could say")
         for key in ("random", "fresh"):
@@ -200,8 +199,12 @@ class ExperimentChecker:
             self._say(document, (*here, "layers"), "chosen layers are of transformers that read texts")
         if start.fresh and task.input == "text":
             self._say(document, (*here, "fresh"), "a transformer's head is always drawn anew; leave this out")
+        for key in ("into", "without"):
+            if getattr(start, key) and task.input == "text":
+                self._say(document, (*here, key), "is of models of images; of a text model its encoder is taken over")
         if start.source is not None:
             self._model_source(document, (*here, "source"), start.source)
+            self._reads(document, (*here, "source"), start.source, task)
             depth = self.checked.sources[start.source].config.get("num_hidden_layers") \
                 if start.source in self.checked.sources else None  # fmt: skip
             for i, layer in enumerate(start.layers or []):
@@ -221,11 +224,29 @@ class ExperimentChecker:
         if name not in models and name not in self.findings.broken:
             self._say(document, path, f"no pretrained model `{name}` in configs/sources.yaml; {nearest(name, models)}")
 
-    def _teacher(self, document: Document, here: KeyPath, teacher: schema.Teacher, task_name: str) -> None:
+    def _reads(self, document: Document, path: KeyPath, name: str, task: schema.Task) -> None:
+        """Whether a pretrained model reads what a task is made of, and can be built, as far as its source says."""
+        source = self.checked.sources.get(name)
+        if source is None:
+            return
+        reads = "image" if source.architecture else "text" if "model_type" in source.config else task.input
+        if reads != task.input:
+            self._say(document, path, f"`{name}` reads {reads}s, and `{task.title}` is made of {task.input}s")
+        if source.architecture is not None:
+            self._component(document, source.architecture, path)
+
+    def _teacher(
+        self, document: Document, here: KeyPath, teacher: schema.Teacher, task: schema.Task, task_name: str
+    ) -> None:
         if (teacher.source is None) == (teacher.experiment is None):
             self._say(document, here, "give either an `experiment` or a pretrained `source`")
         if teacher.source is not None:
             self._model_source(document, (*here, "source"), teacher.source)
+            self._reads(document, (*here, "source"), teacher.source, task)
+            source = self.checked.sources.get(teacher.source)
+            if task.input == "image" and source is not None and source.architecture is None:
+                self._say(document, (*here, "source"), f"`{teacher.source}` does not say in its `config` which "
+                                                       "`architecture` its weights are of")  # fmt: skip
         if teacher.experiment is not None:
             path: KeyPath = (*here, "experiment")
             found = self.recipe(teacher.experiment, task_name, document, path)
@@ -374,3 +395,11 @@ class ExperimentChecker:
         paired = inputs >= HIDDEN_INPUTS and taps.student and taps.teacher
         if paired and len(taps.student) != len(taps.teacher):
             self._say(document, path, "student and teacher need as many taps each; they are paired in order")
+
+
+def _as_it_is(student: schema.Student) -> bool:
+    """Whether a student starts with all of its weights, so that it need not be trained."""
+    start = student.start
+    if start is None or start.random or start.fresh or start.into:
+        return start is not None and start.head
+    return start.head or student.architecture is not None

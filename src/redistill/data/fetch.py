@@ -12,12 +12,13 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from redistill.data import unpickle
+from redistill.data import from_url, unpickle, weights
 from redistill.errors import IntegrityError, RedistillError
-from redistill.provenance.store import sha256_file
+from redistill.provenance.store import pretty, sha256_file
 
 TIMEOUT = 900  # seconds; pip gives up on a dead connection long before
-PICKLE, WEIGHTS = "pytorch_model.bin", "model.safetensors"
+WEIGHTS = "model.safetensors"
+ARCHITECTURE = "architecture.json"  # what a model that is no transformer is built from
 
 
 def fetch(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[str, Any]:
@@ -26,9 +27,9 @@ def fetch(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[s
     Raises:
         IntegrityError: a digest is not what configs/sources.yaml says; names the file and both digests.
         RedistillError: a file cannot be had, a model's shape is not what configs/sources.yaml says, a model needs code
-            of its own, or a pickle holds more than weights.
+            of its own, a pickle holds more than weights, or weights cannot be renamed as the source says.
     """
-    origin = config["origin"]
+    origin, counted = config["origin"], dict[str, Any]()
     if origin["type"] == "hub":
         _from_hub(origin, work)
     elif origin["type"] == "given":
@@ -36,7 +37,9 @@ def fetch(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[s
     elif origin["type"] == "folder":
         _from_folder(origin, list(config["files"]), work)
     else:
-        _from_package(config, work)
+        digest = _from_archive(config, work)
+        if origin.get("sha256") == from_url.UNPINNED:
+            counted = {"fetched": digest}
     for name, digest in config["files"].items():
         if origin["type"] == "given":
             _verify(work / name, name, digest, "Start again.", "it was another file when this was planned")
@@ -44,24 +47,48 @@ def fetch(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[s
             _verify(work / name, name, digest, _spoilt(origin) if origin["type"] == "hub" else "")
     if config.get("kind") == "model":
         _refuse_code(work / "config.json")
-    if config.get("config"):
-        _compare(config["config"], work / "config.json")
-    converted = {"converted": _unpickled(work)} if config.get("format") == "torch-pickle" else {}
-    return {"files": sum(1 for file in work.rglob("*") if file.is_file()), **converted}
+        counted |= _weights(config, work)
+    return {"files": sum(1 for file in work.rglob("*") if file.is_file()), **counted}
 
 
-def _from_package(config: dict[str, Any], work: Path) -> None:
-    """A file that a package ships, or members of a release's archive."""
+def _weights(config: dict[str, Any], work: Path) -> dict[str, Any]:
+    """See to it that a model's weights are safetensors with the names that the model has, and what it is built from."""
+    shape, names, left_out = config.get("config") or {}, config.get("names") or {}, config.get("leave_out") or []
+    digests = dict[str, str]()
+    if "architecture" in shape:
+        (work / ARCHITECTURE).write_text(pretty(shape), encoding="utf-8")
+    elif shape:
+        _compare(shape, work / "config.json")
+    if config.get("format") == "torch-pickle":
+        pickle = next(file for file in sorted(work.rglob("*")) if file.suffix in unpickle.SUFFIXES)
+        digests[pickle.name] = sha256_file(pickle)
+        _unpickled(pickle, work / WEIGHTS)
+    elif "architecture" in shape and not (work / WEIGHTS).is_file():
+        next(work.rglob("*.safetensors")).replace(work / WEIGHTS)
+    if names or left_out:
+        weights.rename(work / WEIGHTS, names, left_out)
+    return {"converted": digests | {WEIGHTS: sha256_file(work / WEIGHTS)}} if digests else {}
+
+
+def _from_archive(config: dict[str, Any], work: Path) -> str:
+    """A file that a package ships or that an address has, or members of an archive; returns its digest."""
     origin = config["origin"]
     with tempfile.TemporaryDirectory(dir=work.parent) as scratch:
-        archive = _installed(origin) if origin["type"] == "installed" else _download(origin, Path(scratch))
-        _verify(archive, archive.name, origin["sha256"])
         if origin["type"] == "installed":
+            archive = _installed(origin)
+        elif origin["type"] == "url":
+            archive = from_url.download(origin, Path(scratch))
+        else:
+            archive = _download(origin, Path(scratch))
+        digest = _verify(archive, archive.name, origin["sha256"])
+        alone = origin["type"] == "url" and set(config["files"]) <= {archive.name}
+        if origin["type"] == "installed" or alone:
             shutil.copyfile(archive, work / archive.name)
         else:
             if config["inner"]:
                 archive = _inner(archive, config, Path(scratch))
             _unpack(archive, config["folder"], config["files"], work)
+    return digest
 
 
 def _from_hub(origin: dict[str, Any], work: Path) -> None:
@@ -142,6 +169,11 @@ def _from_folder(origin: dict[str, Any], files: list[str], work: Path) -> None:
     """Files of a folder that the user has."""
     variable = origin["variable"]
     given = os.environ.get(variable)
+    if not files:  # a folder that is read where it lies, and that nobody had named when this was planned
+        advice = (
+            "it is set now: start again" if given else "let it name the folder, as docs/data.md shows, and start again"
+        )
+        raise RedistillError(f"{variable} was not set when this was planned: {advice}")
     inside = PurePosixPath(origin["path"])
     if not given:
         raise RedistillError(
@@ -169,11 +201,6 @@ def _copy_file(file: Path, target: Path) -> None:
 
 
 def _compare(said: dict[str, Any], file: Path) -> None:
-    if not files:  # a folder that is read where it lies, and that nobody had named when this was planned
-        advice = (
-            "it is set now: start again" if given else "let it name the folder, as docs/data.md shows, and start again"
-        )
-        raise RedistillError(f"{variable} was not set when this was planned: {advice}")
     """Refuse a model whose config.json is not what configs/sources.yaml says of its shape."""
     if not file.is_file():
         raise RedistillError("the source has no config.json to compare its `config` with: add it to the files")
@@ -199,28 +226,31 @@ def _refuse_code(file: Path) -> None:
         )
 
 
-def _unpickled(work: Path) -> dict[str, str]:
-    """Put model.safetensors in the place of pytorch_model.bin; returns the digests of both."""
-    pickle, weights = work / PICKLE, work / WEIGHTS
-    command = [sys.executable, "-m", unpickle.__name__, str(pickle), str(weights)]
+def _unpickled(pickle: Path, target: Path) -> None:
+    """Put the weights of a pickle, as safetensors, in its place."""
+    command = [sys.executable, "-m", unpickle.__name__, str(pickle), str(target)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
-        raise RedistillError(f"{PICKLE}: its weights were not read within {TIMEOUT} s; try again") from None
+        raise RedistillError(f"{pickle.name}: its weights were not read within {TIMEOUT} s; try again") from None
     if done.returncode:
         last = (done.stderr.splitlines() or [f"its reader ended with exit status {done.returncode}"])[-1]
-        raise RedistillError(f"{PICKLE}: {last}")
-    digests = {file.name: sha256_file(file) for file in (pickle, weights)}
+        raise RedistillError(f"{pickle.name}: {last}")
     pickle.unlink()
-    return digests
 
 
 def _verify(
     file: Path, name: str, expected: str, advice: str = "", said: str = "configs/sources.yaml pins another file"
-) -> None:
+) -> str:
+    """Refuse a file of another digest; of one that nobody has computed, the beginning is in the file's name."""
     found = sha256_file(file)
+    if expected == from_url.UNPINNED:
+        expected, said = from_url.begins_with(name) or "", "its name carries the beginning of another digest"
+        if found.startswith(expected):
+            return found
     if found != expected:
         raise IntegrityError(name, expected, found, f"{said}; nothing was used. {advice}".rstrip())
+    return found
 
 
 def _installed(origin: dict[str, Any]) -> Path:

@@ -10,6 +10,8 @@ from pickle import UnpicklingError
 
 from redistill.errors import RedistillError
 
+SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+
 
 def convert(file: Path, target: Path) -> None:
     """Write the tensors of a pickle to `target`. Those that share memory are written in full, each under its own name.

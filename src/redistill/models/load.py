@@ -17,10 +17,13 @@ from redistill.environment import give_back_large_blocks, is_pinned, keep_few_ke
 from redistill.errors import RedistillError
 from redistill.models.dropout import use_own_dropout
 from redistill.models.linear import use_onednn
+from redistill.models.taps import find
 
 Config = dict[str, Any]
 OF_CLASSES = ("classification", "segmentation", "detection")
 BACKBONE = "backbone."  # of a detector, which torchvision's call so
+ARCHITECTURE = "architecture.json"  # of a model of images that was fetched: what its source says of its shape
+IMAGENET = [3, 224, 224]
 TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -71,7 +74,7 @@ def build(student: Config, task: Config, runtime: Config, folder: Path | None, s
         torch.manual_seed(seed)
         model = architecture(student["architecture"], task)
         if folder is not None and not student["start"]["random"]:
-            _take_over(model, load_file(folder / "model.safetensors"), student["start"]["fresh"])
+            take_over(model, load_file(folder / "model.safetensors"), student["start"])
     return placed(model, runtime)
 
 
@@ -84,20 +87,60 @@ def architecture(said: Config, task: Config) -> nn.Module:
     return model
 
 
-def _take_over(model: nn.Module, weights: dict[str, Tensor], fresh: list[str]) -> None:
-    """Load every parameter and buffer but those of the modules that are drawn anew."""
-    own = model.state_dict()
+def of_source(config: Config) -> nn.Module:
+    """A model of images with random weights, as the `config` of its source says."""
+    said = dict(config["architecture"])
+    method, labels = said.pop("method"), [str(index) for index in range(config["outputs"])]
+    shape = config.get("image_shape") or IMAGENET
+    task = {"type": "classification", "input": "image", "labels": labels, "image_shape": shape}
+    return architecture({"method": method, "settings": registry.with_defaults("architecture", method, said)}, task)
+
+
+def take_over(model: nn.Module, weights: dict[str, Tensor], start: Config) -> None:
+    """Load weights by name into a model, or into the part of it that `start.into` names, all but its `fresh` modules.
+    Works without values too, on the meta device.
+
+    Args:
+        weights: by their names in what the model starts from; those of its modules `without` are left.
+        start: as a resolved config has it.
+
+    Raises:
+        RedistillError: a weight is not there, is of another shape, or has no place; names the first.
+    """
+    into, fresh, without = start.get("into"), start["fresh"], start.get("without", [])
+    part, prefix = (find(model, into, "student"), f"{into}.") if into else (model, "")
+    for module in without:
+        if not any(within(name, [module]) for name in weights):
+            raise RedistillError(f"start.without names `{module}`, and there is none in what the student starts from")
+    taken = {
+        name: tensor
+        for name, tensor in weights.items()
+        if not within(name, without) and not within(f"{prefix}{name}", fresh)
+    }
+    own = part.state_dict()
     for name, tensor in own.items():
-        if within(name, fresh):
-            continue
-        if name not in weights or weights[name].shape != tensor.shape:
-            there = tuple(weights[name].shape) if name in weights else "not there"
-            raise RedistillError(
-                f"`{name}` is {tuple(tensor.shape)} in the student and {there} in what it starts from: "
-                "take the same architecture, or name its module in start.fresh"
-            )
-        own[name] = weights[name]
-    model.load_state_dict(own)
+        if name in taken and taken[name].shape != tensor.shape:
+            raise _unfit(f"{prefix}{name}", tensor, str(tuple(taken[name].shape)))
+    try:
+        missing, left = part.load_state_dict(taken, strict=False)  # modules know the names that they once had
+    except RuntimeError as error:
+        raise RedistillError(f"the weights do not fit: {str(error).splitlines()[-1].strip()}") from None
+    for name in missing:
+        if not within(f"{prefix}{name}", fresh):
+            raise _unfit(f"{prefix}{name}", own[name], "not there")
+    if left:
+        more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+        raise RedistillError(
+            f"the student has no place for `{left[0]}`{more} of what it starts from: take the same architecture, or "
+            "name their modules in start.without"
+        )
+
+
+def _unfit(name: str, own: Tensor, there: str) -> RedistillError:
+    return RedistillError(
+        f"`{name}` is {tuple(own.shape)} in the student and {there} in what it starts from: "
+        "take the same architecture, or name its module in start.fresh"
+    )
 
 
 def within(name: str, modules: list[str]) -> bool:
@@ -126,9 +169,13 @@ def load_run(folder: Path, runtime: Config) -> nn.Module:
 
 
 def load_teacher(folder: Path, runtime: Config) -> nn.Module:
-    """A teacher that is tapped while the student trains: a run, or a pretrained encoder; in eval mode and frozen."""
+    """A teacher that is tapped while the student trains: a run, or a pretrained model; in eval mode and frozen."""
     if (folder / "resolved.json").is_file():
         return load_run(folder, runtime).requires_grad_(False)
+    if (folder / ARCHITECTURE).is_file():
+        model = of_source(json.loads((folder / ARCHITECTURE).read_text(encoding="utf-8")))
+        take_over(model, load_file(folder / "model.safetensors"), {"fresh": []})
+        return placed(model, runtime).eval().requires_grad_(False)
     from redistill.models import text
 
     return placed(text.load_base(folder), runtime).eval().requires_grad_(False)

@@ -61,6 +61,23 @@ def fingerprint(modules: Iterable[str]) -> dict[str, str]:
     return dict(sorted(digests.items()))
 
 
+def imported(modules: Iterable[str], packages: tuple[str, ...]) -> tuple[str, ...]:
+    """Which of these packages are imported by modules of ours, or by what they import, wherever in their code."""
+    found = {package for module in fingerprint(modules) for package in _packages(module)}
+    return tuple(package for package in packages if package in found)
+
+
+@cache
+def _packages(module: str) -> frozenset[str]:
+    """The packages that a module's code imports."""
+    file = _file(module)
+    assert file is not None
+    nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]
+    return frozenset(name.partition(".")[0] for name in names)
+
+
 def _file(module: str) -> Path | None:
     path = _PACKAGE.joinpath(*module.split(".")[1:])
     for candidate in (path / "__init__.py", path.with_suffix(".py")):

@@ -132,6 +132,8 @@ class _ModelChecker:
             key = canonical([resolved["architecture"], config["task"]])
             if key not in self.built:
                 self.built[key] = load.architecture(resolved["architecture"], config["task"]).eval()
+            if said.start is not None and not said.start.random:
+                self._fits(self.built[key], said.start, task)
             return self.built[key]
         assert said.start is not None
         layers = said.start.layers
@@ -143,6 +145,16 @@ class _ModelChecker:
         shape = self.run(*other).config.to_dict()  # type: ignore[union-attr,operator]
         shape = {key: value for key, value in shape.items() if key not in OF_LABELS}
         return self._transformer(shape, layers, config["task"])
+
+    def _fits(self, model: nn.Module, start: schema.Start, task: str) -> None:
+        """Whether the weights that a student starts from fit it, as far as their source says what they are of."""
+        if start.source is None:
+            other = self.run(start.experiment or "", start.task or task)
+        elif self.checked.sources[start.source].architecture is None:
+            return
+        else:
+            other = self.pretrained(start.source, None, {})
+        load.take_over(model, dict(other.state_dict()), start.model_dump())
 
     def _head(self, start: schema.Start, own: Config, task: str) -> None:
         """Whether a head that is taken says what the task asks; of a source only if its shape names the labels."""
@@ -172,6 +184,13 @@ class _ModelChecker:
 
     def pretrained(self, source: str, layers: list[int] | None, task: Config) -> nn.Module:
         shape = self.checked.sources[source].config
+        said = self.checked.sources[source].architecture
+        if said is not None:
+            if registry.plugin("architecture", said.method):
+                raise UnknownShapeError(f"architecture `{said.method}` is a plugin: it is not imported to be checked")
+            if (key := canonical(shape)) not in self.built:
+                self.built[key] = load.of_source(shape).eval()
+            return self.built[key]
         if "model_type" not in shape:
             raise UnknownShapeError(
                 f"source `{source}` says no `config` with a `model_type`, so its models are checked when they run"

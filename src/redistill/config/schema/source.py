@@ -1,10 +1,12 @@
 """Sources: every data set and pretrained model, where it comes from and under which licence."""
 
+import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from redistill.config.schema.student import Architecture
 from redistill.config.schema.values import Digest, Strict, Word
 
 
@@ -20,6 +22,8 @@ Inside = Annotated[str, AfterValidator(_inside)]
 Package = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
 Version = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*$")]
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+UNPINNED = "unpinned"
+IN_NAME = re.compile(r"-[0-9a-f]{8,64}(\.[a-z0-9]+)+$")  # the beginning of a file's digest, as torchvision does
 
 
 class PyPI(Strict):
@@ -53,6 +57,29 @@ class Hub(Strict):
     files: list[Inside] = Field(min_length=1, description="The files to fetch, by their path in the repository")
 
 
+class Url(Strict):
+    """A file at an address, where neither a package index nor the hub has it."""
+
+    type: Literal["url"]
+    url: str = Field(pattern=r"^https://[^\s?#]+/[^\s?#/]+$", description="Address of the file, without a query")
+    sha256: Digest | Literal["unpinned"] = Field(
+        description="Digest of the file. `unpinned`, where nobody has computed it, only of a file whose name carries "
+        "its beginning, as torchvision's do: `resnet18-f37072fd.pth`; that is checked then, and the whole recorded"
+    )
+
+    @property
+    def name(self) -> str:
+        """The name of the file."""
+        return PurePosixPath(self.url).name
+
+    @model_validator(mode="after")
+    def _something_is_known(self) -> "Url":
+        if self.sha256 == UNPINNED and not IN_NAME.search(self.name):
+            raise ValueError(f"the name `{self.name}` carries no digits of a digest, so `sha256` is needed: a file of "
+                             "which nothing is known is not used")  # fmt: skip
+        return self
+
+
 class Folder(Strict):
     """Files that the user has. The source's `files`, with their digests, say which; or its `layout`, whose digests are
     taken when a study is planned.
@@ -78,7 +105,7 @@ class Source(Strict):
     """Where a data set or a pretrained model comes from."""
 
     kind: Literal["data", "model"] = Field(description="What it is")
-    origin: PyPI | Installed | Hub | Folder = Field(discriminator="type", description="Where it is fetched from")
+    origin: PyPI | Installed | Hub | Url | Folder = Field(discriminator="type", description="Where it is fetched from")
     inner: Inside | None = Field(None, description="An archive inside the fetched file that holds the files")
     inner_sha256: Digest | None = Field(None, description="Digest of that archive")
     folder: Inside = Field("", description="Folder inside the archive that the files are taken from")
@@ -88,13 +115,23 @@ class Source(Strict):
     config: dict[str, Any] = Field(
         default={},
         description="What a model's config.json says of its shape. Models are checked by it before they are fetched; "
-        "when they are fetched, it is compared",
+        "when they are fetched, it is compared. Of a model of images: its `architecture`, as a student has one, how "
+        "many `outputs` it has (classes, without a detector's background), and the `image_shape` that it was trained "
+        "on if it is not [3, 224, 224]",
+    )
+    names: dict[str, str] = Field(
+        default={},
+        description="Parts of the weights' names, and what stands for them in the names that the architecture has. A "
+        "part is whole between dots, such as `_blocks.3`; the longest that fits is taken, from left to right",
+    )
+    leave_out: list[str] = Field(
+        default=[], description="Modules whose weights the architecture has no place for, by their names in the file"
     )
     layout: Layout | None = Field(None, description="The same data in a folder, for studies that name it in `folders`")
     format: Literal["safetensors", "torch-pickle"] = Field(
         "safetensors",
-        description="Form of a model's weights. Of a `torch-pickle`, a file pytorch_model.bin, the weights alone are "
-        "read, once, and kept as model.safetensors",
+        description="Form of a model's weights. Of a `torch-pickle`, a file pytorch_model.bin, or a .pth of a model "
+        "of images, the weights alone are read, once, and kept as model.safetensors",
     )
     licence: str = Field(description="Licence, as its authors state it")
     citation: str = Field(description="What to cite")
@@ -118,11 +155,36 @@ class Source(Strict):
     def _weights_are_no_code(self) -> "Source":
         if self.kind == "model":
             named = {*self.files, *(self.origin.files if isinstance(self.origin, Hub) else ())}
+            if isinstance(self.origin, Url) and not self.files:
+                named = {self.origin.name}
             self._no_code(named)
             self._known_weights(named)
+            self._known_architecture(named)
         elif self.format != "safetensors":
             raise ValueError("only a model has a `format`: leave it out")
+        elif self.names or self.leave_out:
+            raise ValueError("only a model has weights with names: leave `names` and `leave_out` out")
         return self
+
+    def _known_architecture(self, named: set[str]) -> None:
+        """What is said of a model of images is whole."""
+        if "architecture" not in self.config:
+            return
+        outputs, sides = self.config.get("outputs"), self.config.get("image_shape")
+        try:
+            Architecture.model_validate(self.config["architecture"])
+        except ValidationError:
+            raise ValueError("`config.architecture` must be a mapping with a `method`, as a student's is") from None
+        if type(outputs) is not int or outputs < 1:
+            raise ValueError(f"`config.outputs` must be the number of the model's classes, but it is `{outputs}`")
+        whole = isinstance(sides, list) and len(sides) == 3 and all(type(n) is int and n > 0 for n in sides)
+        if sides is not None and not whole:
+            raise ValueError(f"`config.image_shape` must be channels, height and width, but it is `{sides}`")
+        if unknown := sorted(set(self.config) - {"architecture", "outputs", "image_shape"}):
+            raise ValueError(f"`config` of a model with an `architecture` has no `{unknown[0]}`")
+        files = [name for name in named if name.endswith((".safetensors", *PICKLES))]
+        if len(files) != 1:
+            raise ValueError(f"a model of images is one file of weights, and this source names {len(files)}")
 
     def _no_code(self, named: set[str]) -> None:
         """A model that transformers builds only with code from its own repository is refused."""
@@ -137,7 +199,8 @@ class Source(Strict):
         """Weights are safetensors, or a pickle that was asked for; other pickles are refused."""
         safe = any(name.endswith(".safetensors") for name in named)
         pickles = sorted(name for name in named if name.endswith(PICKLES))
-        if self.format == "torch-pickle" and (safe or "pytorch_model.bin" not in named):
+        wanted = pickles if "architecture" in self.config else ["pytorch_model.bin"]
+        if self.format == "torch-pickle" and (safe or not named.intersection(wanted)):
             raise ValueError(
                 "`format: torch-pickle` is for weights in one file pytorch_model.bin, and only where there are none as "
                 f"safetensors: {'leave it out, and the pickle' if safe else 'name that file'}"
@@ -149,17 +212,24 @@ class Source(Strict):
                 "`format: torch-pickle`"
             )
 
+    @property
+    def architecture(self) -> Architecture | None:
+        """What a model of images is built as."""
+        said = self.config.get("architecture")
+        return None if said is None else Architecture.model_validate(said)
+
     def fetched(self) -> dict[str, Any]:
         """What a job that fetches it is told: not what is for people alone, nor of another way to it."""
-        usual = {"format"} if self.format == "safetensors" else set()  # taken as they are
+        usual = {"format"} if self.format == "safetensors" else set[str]()  # taken as they are
+        usual |= {key for key in ("names", "leave_out") if not getattr(self, key)}
         return self.model_dump(exclude={"licence", "citation", "note", "layout", *usual})
 
     def is_fetched_by(self, told: dict[str, Any]) -> bool:
         """Whether a job that was told this fetched it, or took its files from a folder of the user's."""
         if told["origin"]["type"] != "given":
             return told == self.fetched()
+        if "of" in told["origin"]:  # a folder that was read where it lies
+            return self.layout is not None and told["origin"]["of"] == self.layout.folder
         ways = [way for ways in self.layout.splits.values() for way in ways] if self.layout else []
         mine = {file for way in ways for file in ([way] if isinstance(way, str) else way)}
         return set(told["files"]) <= mine
-        if "of" in told["origin"]:  # a folder that was read where it lies
-            return self.layout is not None and told["origin"]["of"] == self.layout.folder

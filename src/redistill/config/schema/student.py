@@ -32,6 +32,16 @@ class Start(Strict):
     fresh: list[str] = Field(
         default=[], description="Modules of a registered architecture that are drawn anew rather than taken over"
     )
+    into: str | None = Field(
+        None,
+        description="Part of a registered architecture that the weights fill, such as `backbone.body`; what is outside "
+        "of it is drawn anew. The whole if not given",
+    )
+    without: list[str] = Field(
+        default=[],
+        description="Modules of what it starts from, by their names there, that the student has no place for, such as "
+        "the classifier of what becomes a backbone",
+    )
 
 
 class Architecture(Component):
