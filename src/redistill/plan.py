@@ -160,9 +160,9 @@ def _components(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _libraries(components: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    """Packages that architectures are built from, beside torch."""
-    own = [n for kind, n in components if kind == "architecture" and not registry.plugin("architecture", n)]
-    return imported((registry.module_name("architecture", name) for name in own), ("timm", "torchvision"))
+    """Packages that architectures are built from, and transforms taken from, beside torch."""
+    named = [(k, n) for k, n in components if k in ("architecture", "transform") and not registry.plugin(k, n)]
+    return imported((registry.module_name(kind, name) for kind, name in named), ("timm", "torchvision"))
 
 
 def _resolved(said: schema.Component) -> dict[str, Any]:
