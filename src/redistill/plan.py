@@ -381,7 +381,7 @@ class _Planner:
         start = student.start
         return {
             "architecture": architecture,
-            "start": start and start.model_dump(include={"layers", "head", "random", "fresh", "into", "without"}),
+            "start": start and start.model_dump(exclude={"source", "experiment", "task", "seed"}),
         }
 
     @staticmethod

@@ -199,7 +199,7 @@ class ExperimentChecker:
             self._say(document, (*here, "layers"), "chosen layers are of transformers that read texts")
         if start.fresh and task.input == "text":
             self._say(document, (*here, "fresh"), "a transformer's head is always drawn anew; leave this out")
-        for key in ("into", "without"):
+        for key in ("into", "part", "without"):
             if getattr(start, key) and task.input == "text":
                 self._say(document, (*here, key), "is of models of images; of a text model its encoder is taken over")
         if start.source is not None:
@@ -400,6 +400,6 @@ class ExperimentChecker:
 def _as_it_is(student: schema.Student) -> bool:
     """Whether a student starts with all of its weights, so that it need not be trained."""
     start = student.start
-    if start is None or start.random or start.fresh or start.into:
+    if start is None or start.random or start.fresh or start.into:  # which draw some weights
         return start is not None and start.head
     return start.head or student.architecture is not None

@@ -101,22 +101,17 @@ def take_over(model: nn.Module, weights: dict[str, Tensor], start: Config) -> No
     Works without values too, on the meta device.
 
     Args:
-        weights: by their names in what the model starts from; those of its modules `without` are left.
+        weights: by their names in what the model starts from, of which `start.part` alone is taken, without its modules
+            `without`.
         start: as a resolved config has it.
 
     Raises:
         RedistillError: a weight is not there, is of another shape, or has no place; names the first.
     """
-    into, fresh, without = start.get("into"), start["fresh"], start.get("without", [])
+    into, fresh = start.get("into"), start["fresh"]
     part, prefix = (find(model, into, "student"), f"{into}.") if into else (model, "")
-    for module in without:
-        if not any(within(name, [module]) for name in weights):
-            raise RedistillError(f"start.without names `{module}`, and there is none in what the student starts from")
-    taken = {
-        name: tensor
-        for name, tensor in weights.items()
-        if not within(name, without) and not within(f"{prefix}{name}", fresh)
-    }
+    chosen = _chosen(weights, start.get("part"), start.get("without", []))
+    taken = {name: tensor for name, tensor in chosen.items() if not within(f"{prefix}{name}", fresh)}
     own = part.state_dict()
     for name, tensor in own.items():
         if name in taken and taken[name].shape != tensor.shape:
@@ -128,12 +123,24 @@ def take_over(model: nn.Module, weights: dict[str, Tensor], start: Config) -> No
     for name in missing:
         if not within(f"{prefix}{name}", fresh):
             raise _unfit(f"{prefix}{name}", own[name], "not there")
+    left = [name for name in left if not name.endswith(".num_batches_tracked")]  # which a norm need not count
     if left:
         more = f" and {len(left) - 1} more" if len(left) > 1 else ""
         raise RedistillError(
             f"the student has no place for `{left[0]}`{more} of what it starts from: take the same architecture, or "
             "name their modules in start.without"
         )
+
+
+def _chosen(weights: dict[str, Tensor], part: str | None, without: list[str]) -> dict[str, Tensor]:
+    """The weights of a part, by their names in it, but for those of some modules, by their whole names."""
+    for key, modules in (("part", [part] if part else []), ("without", without)):
+        for module in modules:
+            if not any(within(name, [module]) for name in weights):
+                raise RedistillError(f"start.{key} names `{module}`, and there is none in what the student starts from")
+    prefix = f"{part}." if part else ""
+    names = [name for name in weights if name.startswith(prefix) and not within(name, without)]
+    return {name.removeprefix(prefix): weights[name] for name in names}
 
 
 def _unfit(name: str, own: Tensor, there: str) -> RedistillError:

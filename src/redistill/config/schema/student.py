@@ -37,6 +37,11 @@ class Start(Strict):
         description="Part of a registered architecture that the weights fill, such as `backbone.body`; what is outside "
         "of it is drawn anew. The whole if not given",
     )
+    part: str | None = Field(
+        None,
+        description="Part of what it starts from that is taken, such as `features`; the rest is left. The whole if not "
+        "given",
+    )
     without: list[str] = Field(
         default=[],
         description="Modules of what it starts from, by their names there, that the student has no place for, such as "
