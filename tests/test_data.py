@@ -992,7 +992,6 @@ def test_glue_is_prepared_from_the_real_files_with_the_digests_that_ship(tmp_pat
 @pytest.mark.skipif(SHARED_DATA is None, reason="REDISTILL_SHARED_DATA names no folder")
 def test_cifar_is_prepared_from_the_real_files_where_a_sample_is_said_to_be_one(tmp_path):
     config, _ = shipped("cifar/cifar10")
-    config["reader"]["settings"]["files"] = {split: f"{split}-00000-of-00001.parquet" for split in ("train", "test")}
     source = {"source": Path(str(SHARED_DATA)) / "cifar10"}
     with pytest.raises(RedistillError, match="`train` has 20000 rows, but 50000 were published"):
         prepare.prepare(config, source, tmp_path)

@@ -16,6 +16,7 @@ from redistill.errors import RedistillError
 
 Example = dict[str, Any]
 UNLABELLED = ("transfer", "test")  # splits whose labels are taken away, if there are any
+LEFT_OUT = "examples that were left out of splits"  # a reader's counts have them under this, by split
 DRAWN = {"detection": "boxes", "segmentation": "mask"}  # what an example has in the place of a label
 READERS = {"boxes": "`voc`, `coco`, `yolo`", "mask": "`voc`, `coco`, `camvid`"}
 
@@ -41,7 +42,8 @@ def prepare(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict
     read = listing.read if listing else plainly_read
     found, counts = _found(config, inputs["source"] if listing is None else listing.folder)
     official = "official" in config["splits"]
-    splits, sizes, left = _official(found, config) if official else _drawn(found, config)
+    without = counts.get(LEFT_OUT, {})
+    splits, sizes, left = _official(found, config, without) if official else _drawn(found, config)
     if config["input"] == "image":
         _apart(splits)
     said = {}
@@ -94,7 +96,10 @@ def _drawn(found: list[Example] | dict[str, list[Example]], config: dict[str, An
     return splits, sizes, len(examples) - sum(sizes.values())
 
 
-def _official(found: list[Example] | dict[str, list[Example]], config: dict[str, Any]) -> Splits:
+def _official(
+    found: list[Example] | dict[str, list[Example]], config: dict[str, Any], left_out: dict[str, int]
+) -> Splits:
+    """The source's own splits. Those that a reader has left out of one count among its published rows."""
     said, method = config["splits"], config["reader"]["method"]
     if not isinstance(found, dict):
         raise RedistillError(
@@ -104,14 +109,14 @@ def _official(found: list[Example] | dict[str, list[Example]], config: dict[str,
         if name not in found:
             there = ", ".join(f"`{split}`" for split in found)
             raise RedistillError(f"reader `{method}` is given no split `{name}`, only {there}: name its file there")
-        _count(name, len(found[name]), said["rows"][name], said["sample"])
+        _count(name, len(found[name]) + left_out.get(name, 0), said["rows"][name], said["sample"])
     splits: dict[str, list[Example]] = {}
     for ours, theirs in said["official"].items():
         cut = said["select"] if ours == "train" else 0
         left = len(found[theirs]) - cut
         if left < 1:
             raise RedistillError(f"`select` asks for {cut} of {len(found[theirs])} examples of `train`")
-        sizes = {ours: min(left, said["at_most"].get(ours, left)), "select": cut}
+        sizes = {ours: min(left, said["at_most"].get(ours, left))} | ({"select": cut} if cut else {})
         if sum(sizes.values()) == len(found[theirs]) and not cut:
             splits[ours] = found[theirs]
         else:
@@ -198,11 +203,11 @@ def draw(examples: list[Example], sizes: dict[str, int], seed: int, by_class: bo
 
 
 def _spread(examples: list[Example]) -> list[Example]:
-    totals = Counter(example["label"] for example in examples)
+    totals = Counter(example.get("label") for example in examples)
     rank: Counter[int] = Counter()
     places = []
     for example in examples:
-        label = example["label"]
+        label = example.get("label")
         places.append(((rank[label] + 0.5) / totals[label], -1 if label is None else label))
         rank[label] += 1
     return [examples[i] for i in sorted(range(len(examples)), key=places.__getitem__)]

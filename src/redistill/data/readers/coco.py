@@ -58,20 +58,22 @@ def coco(
     only = annotated_only or []
     if unknown := [split for split in only if split not in annotations]:
         raise RedistillError(f"`annotated_only` names `{unknown[0]}`, which `annotations` does not")
-    counts, found = Counter[str](), {}
+    counts, found, left_out = Counter[str](), {}, dict[str, int]()
     for split, name in annotations.items():
         said = _read(folder / str(name))
         place = folder / str(images[split])
         classes = _classes(folder / str(name), said["categories"], labels, names or {}, others)
         drawn = _by_image(folder / str(name), said, classes, counts)
-        examples = _examples(said, place, drawn, classes, task_type, split in only, counts)
+        examples = _examples(said, place, drawn, classes, task_type, split in only)
+        if split in only:
+            left_out[str(split)] = len(said["images"]) - len(examples)
         if missing := [file.name for example in examples if not (file := example["image"]).is_file()]:
             raise RedistillError(f"{place}: {some(missing)} not there, and {name} names them: add the images")
         if not examples:
             raise RedistillError(f"{folder / str(name)}: names no image that can be taken: name another file")
         found[str(split)] = examples
     counts["images"] += sum(map(len, found.values()))
-    return found, dict(counts)
+    return found, dict(counts) | ({"examples that were left out of splits": left_out} if only else {})
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -134,7 +136,7 @@ def _by_image(
 
 def _examples(
     said: dict[str, Any], place: Path, drawn: dict[int, list[dict[str, Any]]], classes: dict[int, int],
-    task_type: str, annotated_only: bool, counts: Counter[str],
+    task_type: str, annotated_only: bool,
 ) -> list[Example]:  # fmt: skip
     examples = []
     for image in said["images"]:
@@ -149,10 +151,8 @@ def _examples(
             there = sum(item.get("area", 0) for item in items) > ENOUGH
             shapes = [(classes[item["category_id"]], item["segmentation"]) for item in items]
             example["mask"] = _mask_of(shapes, size)
-        if annotated_only and not there:
-            counts["images without objects, left out"] += 1
-            continue
-        examples.append(example)
+        if there or not annotated_only:
+            examples.append(example)
     return examples
 
 
