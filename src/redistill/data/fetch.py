@@ -47,7 +47,7 @@ def fetch(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[s
             _verify(work / name, name, digest, _spoilt(origin) if origin["type"] == "hub" else "")
     if config.get("kind") == "model":
         _refuse_code(work / "config.json")
-        counted |= _weights(config, work)
+    counted |= _weights(config, work)
     return {"files": sum(1 for file in work.rglob("*") if file.is_file()), **counted}
 
 
