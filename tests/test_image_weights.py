@@ -8,6 +8,7 @@ import hashlib
 import http.server
 import json
 import os
+import re
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 
 from redistill import registry
 from redistill.config import compose, schema
+from redistill.config.parse import parse
 from redistill.data import fetch, from_url
 from redistill.data.weights import rename, renamed
 from redistill.errors import ConfigError, IntegrityError, RedistillError
@@ -554,6 +556,38 @@ def test_an_architecture_that_a_source_does_not_say_is_asked_for(project: Nano) 
     project.edit("configs/sources.yaml", "digits.pth", "pytorch_model.bin")
     with pytest.raises(ConfigError, match="does not say in its `config` which `architecture` its weights are of"):
         make_plan(project.root, "pictures")
+
+
+def blocks() -> list[dict[str, Any]]:
+    """The students and experiments of the page about models."""
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    read = [parse(text.encode(), "docs/models.md").data for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+    return [block for block in read if "student" in block]
+
+
+def test_the_starts_in_the_page_about_models_fit():
+    outputs = {"bottleneck_rcnn": 90, "bottleneck_classifier": 1000, "torchvision": 1000}
+    checked = 0
+    for student in (block["student"] for block in blocks() if "start" in block["student"]):
+        said = dict(student["architecture"])
+        method = said.pop("method")
+        architecture = {"method": method, "settings": registry.with_defaults("architecture", method, said)}
+        labels = [str(i) for i in range(outputs.get(method, 3))]
+        with META:
+            model = load.architecture(architecture, {**IMAGES, "labels": labels})
+            weights = dict(load.of_source(source(student["start"].pop("source")).config).state_dict())
+            load.take_over(model, weights, {**NOTHING, **student["start"]})
+        checked += 1
+    assert checked == 5
+
+
+def test_the_transfer_in_the_page_about_models_is_right(project: Nano) -> None:
+    experiment = next(block for block in blocks() if "stages" in block)
+    file = project.root / "configs" / "experiments" / "transfer.yaml"
+    file.write_text(json.dumps(experiment), encoding="utf-8")
+    project.edit("configs/studies/pictures.yaml", "tasks: [nano-digits]", "tasks: [cifar/cifar10]")
+    project.edit("configs/studies/pictures.yaml", "as-it-is}, {experiment: taught", "transfer")
+    assert check_models(make_plan(project.root, "pictures")) == []
 
 
 # --- the real weights ------------------------------------------------------------------------------------------------

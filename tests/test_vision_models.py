@@ -1,6 +1,7 @@
 """Detectors, segmenters, models that can be cut in two, stages of classifiers: sizes, taps, passes, mistakes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -120,10 +121,18 @@ TINY: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@pytest.fixture
+def as_in_a_run() -> Iterator[Callable[[nn.Module], Any]]:
+    """Refuses operations whose results are not settled, and places a model as a run does."""
+    torch.use_deterministic_algorithms(True)
+    yield partial(load.placed, runtime={"device": "cpu", "portable": False})
+    torch.use_deterministic_algorithms(False)
+
+
 @pytest.mark.parametrize(("name", "settings"), TINY)
-def test_a_detector_learns_from_boxes_and_says_what_it_found(name, settings):
+def test_a_detector_learns_from_boxes_and_says_what_it_found(name, settings, as_in_a_run):
     torch.manual_seed(1)
-    model, batch = build(name, 3, **settings), pictures()
+    model, batch = as_in_a_run(build(name, 3, **settings)), pictures()
     losses = load.said_of(model.train(), batch)["losses"]
     assert all(loss.isfinite() for loss in losses.values())
     sum(losses.values()).backward()
@@ -144,9 +153,9 @@ def test_a_detector_learns_from_boxes_and_says_what_it_found(name, settings):
         ("lraspp", {"backbone": "resnet18", "library": "torchvision", "maps": ["layer1", "layer3"]}),
     ],
 )
-def test_a_segmenter_gives_a_class_for_every_pixel(name, settings):
+def test_a_segmenter_gives_a_class_for_every_pixel(name, settings, as_in_a_run):
     torch.manual_seed(1)
-    model = build(name, 4, **settings)
+    model = as_in_a_run(build(name, 4, **settings))
     logits = load.said_of(model, {"image": torch.rand(2, 3, 48, 64)})["logits"]
     assert logits.shape == (2, 4, 48, 64)
     logits.square().mean().backward()
