@@ -17,7 +17,7 @@ from redistill.errors import IntegrityError, RedistillError
 from redistill.provenance.store import pretty, sha256_file
 
 TIMEOUT = 900  # seconds; pip gives up on a dead connection long before
-WEIGHTS = "model.safetensors"
+PICKLE, WEIGHTS = "pytorch_model.bin", "model.safetensors"
 ARCHITECTURE = "architecture.json"  # what a model that is no transformer is built from
 
 
@@ -60,7 +60,8 @@ def _weights(config: dict[str, Any], work: Path) -> dict[str, Any]:
     elif shape:
         _compare(shape, work / "config.json")
     if config.get("format") == "torch-pickle":
-        pickle = next(file for file in sorted(work.rglob("*")) if file.suffix in unpickle.SUFFIXES)
+        pickles = sorted(file for file in work.rglob("*") if file.suffix in unpickle.SUFFIXES)
+        pickle = work / PICKLE if work / PICKLE in pickles else pickles[0]
         digests[pickle.name] = sha256_file(pickle)
         _unpickled(pickle, work / WEIGHTS)
     elif "architecture" in shape and not (work / WEIGHTS).is_file():
