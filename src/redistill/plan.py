@@ -290,7 +290,9 @@ class _Planner:
             "split_seed": task.split_seed,
         }  # fmt: skip
         inputs, component = {"source": self.source(task.source).key}, ("reader", task.reader.method)
-        packages = ("pillow",) if task.input == "image" else ()
+        packages: tuple[str, ...] = ("pillow",) if task.input == "image" else ()
+        if task.type == "segmentation" and registry.plugin(*component) is None:  # masks that are drawn from polygons
+            packages += imported([registry.module_name(*component)], ("pycocotools",))
         if task.input == "image":
             config["faulty"] = task.faulty
         given = {ROLE: self.checked.whole[task.source]} if task.source in self.checked.whole else {}

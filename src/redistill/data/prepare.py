@@ -204,7 +204,7 @@ def draw(examples: list[Example], sizes: dict[str, int], seed: int, by_class: bo
 
 def _spread(examples: list[Example]) -> list[Example]:
     totals = Counter(example.get("label") for example in examples)
-    rank: Counter[int] = Counter()
+    rank: Counter[int | None] = Counter()
     places = []
     for example in examples:
         label = example.get("label")
