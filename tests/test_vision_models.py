@@ -115,7 +115,16 @@ def pictures() -> dict[str, Any]:
 
 TINY: list[tuple[str, dict[str, Any]]] = [
     ("ssdlite", {"backbone": "mobilenetv2_035", "extras": 1, "width": 64}),
-    ("ssdlite", {"backbone": "resnet18", "library": "torchvision", "maps": ["layer2", "layer4"], "extras": 0}),
+    (
+        "ssdlite",
+        {
+            "backbone": "resnet18",
+            "library": "torchvision",
+            "maps": ["layer2", "layer4"],
+            "extras": 0,
+            "sides": [32, 48],
+        },
+    ),
     ("detector", {"name": "fasterrcnn_mobilenet_v3_large_320_fpn", "options": {"min_size": 64, "max_size": 64}}),
     ("bottleneck_rcnn", {"backbone": "resnet18", "channels": 3, "options": {"min_size": 64, "max_size": 64}}),
 ]
@@ -161,6 +170,13 @@ def test_a_segmenter_gives_a_class_for_every_pixel(name, settings, as_in_a_run):
     logits.square().mean().backward()
     given = [p.grad is not None for name, p in model.named_parameters() if not name.startswith("aux")]
     assert all(given)
+
+
+def test_a_small_detector_brings_images_to_its_sides():
+    with META:
+        for sides, expected in [(None, (4, 6)), ([32, 64], (2, 4))]:
+            model = build("ssdlite", 3, (3, 64, 96), backbone="resnet18", sides=sides)
+            assert at(model, "backbone.body.layer3", TAP)[2:] == expected
 
 
 def test_a_seed_settles_a_detector():
@@ -337,6 +353,7 @@ def test_what_is_put_between_modules_ends_the_stages():
             {"backbone": "resnet18", "options": {"score_tresh": 1}},
             "SSD has no setting .*; it has `score_thresh`",
         ),
+        ("ssdlite", {"backbone": "resnet18", "sides": [320]}, "`sides` are a height and a width in pixels, not .320."),
         ("lraspp", {"backbone": "resnet18", "maps": ["layer3"]}, "`maps` are two, .*; these are 1"),
         ("lraspp", {"backbone": "vit_tiny_patch16_224"}, "is not made of stages"),
         (

@@ -24,6 +24,7 @@ def ssdlite(
     backbone: str,
     library: Literal["timm", "torchvision"] = "timm",
     maps: list[str] | None = None,
+    sides: list[int] | None = None,
     extras: Annotated[int, Ge(0)] = 4,
     width: Annotated[int, Gt(7)] = 512,
     min_scale: Annotated[float, Gt(0)] = 0.2,
@@ -35,8 +36,9 @@ def ssdlite(
     """SSD with depthwise heads upon the maps of a classifier of timm or torchvision, such as `tf_efficientnet_lite0` or
     `mobilenetv2_035`, for `num_outputs` classes beside the background.
 
-    Called as torchvision's detectors are: a list of images (C, H, W) in [0, 1], which are brought to the sides of the
-    task's `image_shape` and normalised by `mean` and `std` (0.5 of each channel if not given).
+    Called as torchvision's detectors are: a list of images (C, H, W) in [0, 1], which are brought to a height and a
+    width, `sides` (those of the task's `image_shape` if not given), and normalised by `mean` and `std` (0.5 of each
+    channel if not given).
 
     `maps` are modules of the classifier, by default the last of stride 16 and the last of stride 32. `extras` further
     maps follow, each of half the sides; the first has `width` channels, the next two a half of it, others a quarter.
@@ -46,13 +48,16 @@ def ssdlite(
     Taps: `backbone.body.blocks.2` and so on, by the classifier's own names; `backbone.extra.0`; `head`.
 
     Raises:
-        RedistillError: there is no such classifier, it has no such maps, or SSD does not take the options.
+        RedistillError: there is no such classifier, it has no such maps, `sides` are not two, or SSD does not take the
+            options.
     """
     from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
     from torchvision.models.detection.ssd import SSD
     from torchvision.models.detection.ssdlite import SSDLiteHead
 
-    channels, height, width_ = image_shape
+    if sides is not None and (len(sides) != 2 or min(sides) < 1):
+        raise RedistillError(f"ssdlite: `sides` are a height and a width in pixels, not {sides}")
+    channels, (height, breadth) = image_shape[0], sides or image_shape[1:]
     pyramid = Pyramid(stages(library, backbone, image_shape, maps, _STRIDES), extras, width)
     boxes = DefaultBoxGenerator([[2, 3] for _ in pyramid.out_channels], min_ratio=min_scale, max_ratio=max_scale)
     classes = num_outputs + 1
@@ -60,7 +65,7 @@ def ssdlite(
     settings: dict[str, Any] = {"image_mean": mean or [0.5] * channels, "image_std": std or [0.5] * channels}
     refuse_unknown(SSD, "torchvision's SSD", options or {})
     try:
-        return SSD(pyramid, boxes, (width_, height), classes, head=head, **settings, **(options or {}))
+        return SSD(pyramid, boxes, (breadth, height), classes, head=head, **settings, **(options or {}))
     except TypeError as error:
         raise RedistillError(f"torchvision's SSD does not take these settings: {error}") from error
 
