@@ -439,7 +439,9 @@ class _Planner:
         if submissions:
             tables["submissions"] = self._scores(submissions).key
         runs = [[r.table, r.experiment, r.task, r.seed, r.key] for r in self.runs]
-        return self._add("study", self.checked.name, {"title": study.title, "runs": runs}, tables)
+        titles = {key: node.title for key, node in self.nodes.items()}
+        config = {"title": study.title, "runs": runs, "titles": titles}
+        return self._add("study", self.checked.name, config, tables)
 
     def _table(self, name: str, table: schema.Table) -> Node:
         rows = self.checked.rows[name]

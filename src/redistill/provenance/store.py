@@ -176,7 +176,7 @@ def _stamp(folder: Path, manifest: Manifest) -> str:
 
 @cache
 def published(root: Path) -> dict[str, dict[str, Any]]:
-    """What git holds of each manifest under results/, by key: its digest, and each file's."""
+    """What git holds of each manifest under results/, by key: its digest, and each file's digest and size."""
     entries: dict[str, dict[str, Any]] = {}
     for file in sorted((root / "results").glob("*/manifests.json")):
         try:
@@ -198,8 +198,8 @@ def put(root: Path, work: Path, folder: Path, parts: dict[str, Any]) -> Manifest
         _same(folder, read_manifest(folder), manifest)
         shutil.rmtree(work)
         return manifest
-    for name, digest in published(root).get(folder.name, {}).get("files", {}).items():
-        if digest != manifest["files"].get(name, {}).get("sha256"):
+    for name, entry in published(root).get(folder.name, {}).get("files", {}).items():
+        if entry != manifest["files"].get(name):
             print(f"{folder / name}: other bytes than results/ says. Is this processor of another kind?", flush=True)
             break
     write_atomically(work / "manifest.json", pretty(manifest))
