@@ -9,7 +9,7 @@ from redistill.interruption import EXIT, Interrupted
 
 __all__ = ["app", "main"]
 
-for group in ("studies", "making", "auditing", "sharing"):  # as --help shows them
+for group in ("studies", "making", "auditing", "asking", "claims", "sharing", "exporting"):  # as --help shows them
     import_module(f"redistill.cli.{group}")
 
 

@@ -1,0 +1,3 @@
+"""Commands that ask what a number came from and what depends on it."""
+
+PANEL = "Trust"

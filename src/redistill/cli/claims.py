@@ -1,0 +1,3 @@
+"""Commands about claims"""
+
+PANEL = " verdicts, attestations, a plan that was sealed.:Trust"
