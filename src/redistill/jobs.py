@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -91,11 +91,17 @@ def _make(root: Path, told: Specification, folder: Path) -> None:
 
 def _stage(told: Specification, work: Path) -> dict[str, Any]:
     """Run the stage's function."""
-    module, name = STAGES[told.node.kind].split(":")
-    function = getattr(importlib.import_module(module), name)
+    function = function_of(told.node.kind)
     more = {"every": told.checkpoints} if told.node.kind in ("teacher", "student") else {}
     counted: dict[str, Any] = function(told.node.config, told.inputs | told.given, work, **more)
     return counted
+
+
+def function_of(kind: str) -> Callable[..., dict[str, Any]]:
+    """The function that makes things of a kind; a `run`, as manifests call teachers and students, is trained."""
+    module, name = STAGES["student" if kind == "run" else kind].split(":")
+    function: Callable[..., dict[str, Any]] = getattr(importlib.import_module(module), name)
+    return function
 
 
 def _join(root: Path, told: Specification) -> None:
