@@ -572,11 +572,16 @@ class _Planner:
             rows.append({
                 "name": name, "seed": said.seed, "recorded": recorded["scores"] if own else None,
                 "label": said.label or self.checked.experiment(said.experiment, said.tasks[0]).label,
-                "published": [references.rows[row].model_dump() for row in said.published] if references else [],
+                "published": [_shown(references.rows[row]) for row in said.published] if references else [],
             })  # fmt: skip
         columns = references.columns if references else {}
         config = {"study": self.checked.study.title, "rows": rows, "columns": columns}
         return self._add("scores", "submissions", config, {name: node.key for name, node in submissions.items()})
+
+
+def _shown(published: schema.Reference) -> dict[str, Any]:
+    """What the table of scores shows of a published row; by what it is judged changes no table."""
+    return published.model_dump(include={"label", "scores", "correlation"})
 
 
 def _compared(said: list[schema.Comparison], rows: list[Row]) -> Iterator[dict[str, Any]]:
