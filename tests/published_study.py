@@ -30,7 +30,7 @@ from redistill.tables.publish import publish
 
 STUDY = "small"
 LICENCES = {"marks": "CC BY 4.0", "words": "MIT", "little": "Apache-2.0"}
-SAID = "good bad fine dull great poor film plot very never".split()
+SAID = ["good", "bad", "fine", "dull", "great", "poor", "film", "plot", "very", "never"]
 MARKS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 BERT = {"model_type": "bert", "vocab_size": len(MARKS) + len(SAID) + 10, "hidden_size": 8, "num_hidden_layers": 2,
         "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 16}  # fmt: skip

@@ -33,6 +33,7 @@ from redistill.config.schema.study import Comparison as Comparison
 from redistill.config.schema.study import Mean as Mean
 from redistill.config.schema.study import Place as Place
 from redistill.config.schema.study import Plugin as Plugin
+from redistill.config.schema.study import Reproduction as Reproduction
 from redistill.config.schema.study import Row as Row
 from redistill.config.schema.study import Stopping as Stopping
 from redistill.config.schema.study import Study as Study

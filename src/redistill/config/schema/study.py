@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from redistill.config.schema.runtime import Checkpoints, Runtime
 from redistill.config.schema.values import Digest, Name, Seed, Strict, Word
@@ -145,6 +145,14 @@ class Stopping(Strict):
         return self
 
 
+class Reproduction(Strict):
+    """What counts as the same where bytes cannot: on another kind of machine, in a study that is not portable."""
+
+    tolerance: NonNegativeFloat = Field(
+        0.01, description="How far a run's metric may be from what was published, on the metric's own scale"
+    )
+
+
 class Study(Strict):
     """Tables, from experiments, tasks and seeds."""
 
@@ -157,4 +165,7 @@ class Study(Strict):
     )
     tables: dict[Name, Table] = Field(min_length=1, description="Tables by name")
     submissions: dict[Word, Submission] = Field(default={}, description="Predictions on hidden test sets, by name")
+    reproduction: Reproduction = Field(
+        default=Reproduction(), description="What `redistill audit --level rerun` takes for the same; changes no key"
+    )
     stopping: Stopping | None = Field(None, description="When no more runs are made; changes no number and no key")
