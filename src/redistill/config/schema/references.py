@@ -1,4 +1,4 @@
-"""Published numbers: the rows of configs/references/*.yaml, which stand beside recorded ones, or are to be reproduced."""
+"""Published numbers, configs/references/*.yaml: they stand beside recorded ones, or are to be reproduced."""
 
 from pydantic import Field, PositiveFloat
 
