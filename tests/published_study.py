@@ -218,10 +218,15 @@ def _trained(node: Node, inputs: dict[str, Path], work: Path, draw: np.random.Ge
 
 def _notes(plan: Plan) -> Any:
     """A function that gives a thing's record; what takes time is asked of the machine once."""
-    one = record.finished(record.started(), plan.root, plan.target.title, plan.target.parts, [])
+    begun = record.started(plan.root)
+    digests: dict[str, str] = {}
+    one = record.finished(begun, plan.root, plan.target.title, {**plan.target.parts, "inputs": {}}, {}, "", [])
 
     def noted(node: Node) -> dict[str, Any]:
-        return {**one, "what": node.title, "key_parts": node.parts}
+        digests[node.key] = store.digest_of(store.read_manifest(node.folder(plan.root)))
+        inputs = {role: {"key": key, "manifest": digests[key]} for role, key in node.inputs.items()}
+        return {**one, "key": node.key, "what": node.title, "key_parts": node.parts, "inputs": inputs,
+                "output": {"manifest": digests[node.key]}, "command": f"redistill make {node.key}"}  # fmt: skip
 
     return noted
 
