@@ -20,9 +20,9 @@ Things = dict[str, Thing]
 class Cause:
     """Something that a key is made of and that differs.
 
-    `kind` is `config`, `data` (what a source is, down to a file's digest), `code` (a module), `environment` (a package),
-    `seed` (of a number, or of a teacher), or `input` (another thing is taken: `name` says in what place). `old` and
-    `new` are JSON, "" where there is nothing; `path` is the place in the config of the thing.
+    `kind` is `config`, `data` (what a source is, down to a file's digest), `code` (a module), `environment` (a
+    package), `seed` (of a number, or of a teacher), or `input` (another thing is taken: `name` says in what place).
+    `old` and `new` are JSON, "" where there is nothing; `path` is the place in the config of the thing.
     """
 
     kind: str
@@ -117,7 +117,7 @@ def own(old: Thing, new: Thing) -> Iterator[Reason]:
 
 
 def _as_table(config: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """A table's config without what is known of its cells: which there are, their seeds, how many examples they read."""
+    """A table's config without what its cells say: which there are, their seeds, how many examples they read."""
     theirs = {row["experiment"] for row in other["rows"]}, {column["task"] for column in other["columns"]}
     rows = [row for row in config["rows"] if row["experiment"] in theirs[0]]
     columns = [column for column in config["columns"] if column["task"] in theirs[1]]

@@ -165,7 +165,7 @@ def _remade(old: State, new: State, cells: Iterable[str]) -> dict[str, int]:
     return dict(sorted(Counter(new.things[key].kind for key in seen).items()))
 
 
-# --- the same key, and yet ---------------------------------------------------------------------------------------------
+# --- the same key, and yet -------------------------------------------------------------------------------------------
 
 
 def _same_key(old: State, new: State, pairs: dict[Place, Place]) -> tuple[tuple[Unexplained, ...], tuple[Place, ...]]:

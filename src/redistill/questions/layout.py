@@ -1,11 +1,12 @@
 """Where the boxes of a picture stand: in columns from left to right, so that nothing touches. The same input gives the
 same places.
 
-A box stands left of all that is made of it. An edge that passes a column has a lane of its own there.
+A box stands left of all that is made of it. Edges leave a box together; those that pass a column share a lane there.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 SWEEPS = 8
 LANE = 8.0  # height of a lane
@@ -24,11 +25,10 @@ class Placed:
 
 @dataclass
 class _Item:
-    """A box, or a lane (`edge` is set), in a column."""
+    """A box, or a lane, in a column."""
 
     column: int
     height: float
-    edge: Edge | None = None
     y: float = 0.0
 
     @property
@@ -48,19 +48,17 @@ def place(heights: Mapping[str, float], edges: list[Edge], width: float, across:
     items = {name: _Item(columns[name], height) for name, height in heights.items()}
     chains: dict[Edge, list[str]] = {}
     for edge in edges:
-        chains[edge] = [edge[0]]
-        for column in range(columns[edge[0]] + 1, columns[edge[1]]):
-            lane = f"{edge[0]} {edge[1]} {column}"
-            items[lane] = _Item(column, LANE, edge)
-            chains[edge].append(lane)
-        chains[edge].append(edge[1])
+        between_them = range(columns[edge[0]] + 1, columns[edge[1]])
+        lanes = {f"{edge[0]} {column}": _Item(column, LANE) for column in between_them}
+        items |= {name: lane for name, lane in lanes.items() if name not in items}
+        chains[edge] = [edge[0], *lanes, edge[1]]
     order = _ordered(items, chains)
     _settle(items, order, chains, between)
     top = min(item.y for item in items.values())
     corners = {name: (items[name].column * (width + across), items[name].y - top) for name in heights}
     bottom = max(item.y + item.height for item in items.values()) - top
     ports = _ports(items, chains)
-    lines = {edge: _line(edge, chain, items, ports, width, across, top) for edge, chain in chains.items()}
+    lines = {edge: _line(edge, chain, items, ports[edge], width, across, top) for edge, chain in chains.items()}
     return Placed(corners, lines, (max(columns.values()) + 1) * (width + across) - across, bottom)
 
 
@@ -104,9 +102,10 @@ def _neighbours(chains: dict[Edge, list[str]]) -> dict[str, tuple[list[str], lis
     for chain in chains.values():
         for name in chain:
             sides.setdefault(name, ([], []))
-        for left, right in zip(chain, chain[1:], strict=False):
-            sides[left][1].append(right)
-            sides[right][0].append(left)
+        for left, right in pairwise(chain):
+            if right not in sides[left][1]:
+                sides[left][1].append(right)
+                sides[right][0].append(left)
     return sides
 
 
@@ -136,31 +135,28 @@ def _stack(items: dict[str, _Item], column: list[str], wanted: list[float], betw
         items[name].y -= shift
 
 
-def _ports(items: dict[str, _Item], chains: dict[Edge, list[str]]) -> dict[tuple[Edge, str], float]:
-    """Where each edge leaves and enters a box, those from above on top; a lane is passed in its middle."""
-    found: dict[tuple[Edge, str], float] = {}
-    for end in (0, -1):
-        at: dict[str, list[tuple[float, Edge]]] = {}
-        for edge, chain in chains.items():
-            at.setdefault(chain[end], []).append((items[chain[1 if end == 0 else -2]].middle, edge))
-        for name, joined in at.items():
-            item = items[name]
-            for i, (_, edge) in enumerate(sorted(joined)):
-                found[edge, name] = item.y + item.height * (i + 1) / (len(joined) + 1)
+def _ports(items: dict[str, _Item], chains: dict[Edge, list[str]]) -> dict[Edge, float]:
+    """Where each edge enters a box, those from above on top."""
+    found: dict[Edge, float] = {}
+    at: dict[str, list[tuple[float, Edge]]] = {}
+    for edge, chain in chains.items():
+        at.setdefault(edge[1], []).append((items[chain[-2]].middle, edge))
+    for name, joined in at.items():
+        for i, (_, edge) in enumerate(sorted(joined)):
+            found[edge] = items[name].y + items[name].height * (i + 1) / (len(joined) + 1)
     return found
 
 
 def _line(
-    edge: Edge, chain: list[str], items: dict[str, _Item], ports: dict[tuple[Edge, str], float], width: float,
-    across: float, top: float,
-) -> list[tuple[float, float]]:  # fmt: skip
+    edge: Edge, chain: list[str], items: dict[str, _Item], port: float, width: float, across: float, top: float
+) -> list[tuple[float, float]]:
     points = []
     for name in chain:
         item = items[name]
-        x, y = item.column * (width + across), ports.get((edge, name), item.middle) - top
-        if name != edge[1]:
+        x, y = item.column * (width + across), item.middle - top
+        if name == edge[1]:
+            points.append((x, port - top))
+        else:
             points += [(x, y)] if name != edge[0] else []
             points.append((x + width, y))
-        else:
-            points.append((x, y))
     return points

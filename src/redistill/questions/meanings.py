@@ -60,9 +60,11 @@ def _key(what: str, reads: list[Published]) -> Meaning | None:
     found = {key: thing for read in reads for key, thing in read.things.items() if key.startswith(what)}
     if len(found) > 1:
         raise RedistillError(f"{len(found)} things have keys that begin with {what}: write more of it")
-    for key, thing in found.items():
-        return Meaning(f"the {thing.kind} {thing.title} ({key})", lambda _, t: t.key == key)
-    return None
+    return _thing(next(iter(found.values()))) if found else None
+
+
+def _thing(named: Thing) -> Meaning:
+    return Meaning(f"the {named.kind} {named.title} ({named.key})", lambda _, thing: thing.key == named.key)
 
 
 def _names(what: str) -> Iterator[Meaning]:
@@ -202,7 +204,7 @@ def _stored(parts: tuple[str, ...], reads: list[Published]) -> Iterator[Meaning]
             yield Meaning(f"the record of {thing.kind} {thing.title}", _nothing,
                           "a record says how a thing came to be, and no number is made of it")  # fmt: skip
         else:
-            yield Meaning(f"the {thing.kind} {thing.title} ({key})", lambda _, t: t.key == key)
+            yield _thing(thing)
 
 
 def _published(path: Path, reads: list[Published]) -> Iterator[Meaning]:
@@ -247,6 +249,7 @@ def _commit(root: Path, what: str, reads: list[Published]) -> Iterator[Meaning]:
             for key in {key for read in reads for key in read.things} if (noted := record_of(root, key))}  # fmt: skip
     at = {key for key, commit in made.items() if commit.startswith(begins)}
     if at or named:
-        hint = (f"{len(made)} records are here, and none says that something was made at it" if made else
-                "no record is here to say what was made at it; `redistill pull` brings those of the remote")  # fmt: skip
+        hint = "no record is here to say what was made at it; `redistill pull` brings those of the remote"
+        if made:
+            hint = f"{len(made)} records are here, and none says that something was made at it"
         yield Meaning(f"the commit {begins}", lambda _, t: t.key in at, hint)

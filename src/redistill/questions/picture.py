@@ -24,19 +24,29 @@ SHOWN = {  # which lines of a link are in its box
     "tokens": ("length",), "data": ("from", "licence", "citation"), "model": ("from", "licence", "citation"),
     "outputs": ("split",), "choice": ("by",), "cell": (),
 }  # fmt: skip
-STYLE = (
-    "text { font-size: 11px; fill: #1f2328; } .head { font-size: 15px; font-weight: 600; } .kind { font-size: 10px; } "
-    ".name { font-weight: 600; } .dim, .kind { fill: #57606a; } .page { fill: #fff; } "
-    ".box { fill: #f6f8fa; stroke: #d0d7de; } .edge { fill: none; stroke: #8c959f; stroke-width: 1.2; } "
-    ".tip { fill: #8c959f; } @media (prefers-color-scheme: dark) { text { fill: #e6edf3; } .dim, .kind { fill: #9da7b1; } "
-    ".page { fill: #0d1117; } .box { fill: #161b22; stroke: #3d444d; } .edge { stroke: #7d8590; } .tip { fill: #7d8590; } }"
-)
+STYLE = """
+text { font-size: 11px; fill: #1f2328; }
+.head { font-size: 15px; font-weight: 600; } .name { font-weight: 600; }
+.kind { font-size: 10px; } .dim, .kind { fill: #57606a; }
+.page { fill: #fff; } .box { fill: #f6f8fa; stroke: #d0d7de; }
+.edge { fill: none; stroke: #8c959f; stroke-width: 1.2; } .tip { fill: #8c959f; }
+@media (prefers-color-scheme: dark) {
+text { fill: #e6edf3; } .dim, .kind { fill: #9da7b1; }
+.page { fill: #0d1117; } .box { fill: #161b22; stroke: #3d444d; }
+.edge { stroke: #7d8590; } .tip { fill: #7d8590; }
+}
+"""
 # Widths of letters in DejaVu Sans, the widest font that is likely to be taken, as parts of the size.
 _WIDTHS = {
-    **dict.fromkeys("ijl'|", 0.29), **dict.fromkeys(" .,:;!/\\ft·", 0.40), **dict.fromkeys("-()[]r\"", 0.42),
-    **dict.fromkeys("mwMW@%", 1.0), **dict.fromkeys("±~=<>+", 0.84), **dict.fromkeys("IJ", 0.3),
+    letter: width
+    for letters, width in {
+        "'ijl": 0.28, "IJ": 0.3, " ,.·": 0.32, "/:;\\|f": 0.35, "-()[]t": 0.39, "!r": 0.41, '"*_`': 0.5, "sz?c": 0.55,
+        "LFkvxyP": 0.6, "TYaoe": 0.62, "ESbdghnpqu$0123456789{}": 0.64, "KAVBRXZC": 0.7, "UHNDG&": 0.78, "OQw": 0.82,
+        "#+<=>^~M±": 0.86, "%mW@": 1.0,
+    }.items()
+    for letter in letters
 }  # fmt: skip
-_BOLD = 1.12
+_BOLD = 1.15
 
 
 def write(chain: Chain, file: Path) -> None:
@@ -114,8 +124,7 @@ def _short(what: str, words: str) -> str:
 
 def width_of(text: str, size: float) -> float:
     """How wide a text can be, whichever font is taken."""
-    return size * sum(_WIDTHS.get(c, 0.66 if c.isascii() and not c.isupper() else 0.8 if c.isascii() else 1.0)
-                      for c in text)  # fmt: skip
+    return size * sum(_WIDTHS.get(letter, 1.0) for letter in text)
 
 
 def _wrapped(text: str, most: int, factor: float) -> list[str]:

@@ -135,8 +135,9 @@ def _numbers(found: Differences, place: Place) -> tuple[str, str]:
 def _unexplained(found: Differences, said: Unexplained) -> str:
     thing = said.thing
     head = (
-        f"same key     {thing.kind} {thing.title} ({thing.key}) has other bytes in {', '.join(said.files)}, and all that "
-        "it is made of is the same: another kind of machine made it, or it was changed by hand; `redistill audit` tells"
+        f"same key     {thing.kind} {thing.title} ({thing.key}) has other bytes in {', '.join(said.files)}, and "
+        "all that it is made of is the same: another kind of machine made it, or it was changed by hand; "
+        "`redistill audit` tells"
     )
     return "\n".join([head, f"-> {len(said.cells)} numbers differ for it", *_cells(found, said.cells)])
 

@@ -1,4 +1,4 @@
-"""A study at one moment, as far as questions need it: as published, now or in a commit, or as today's configs plan it."""
+"""A study at one moment: as published, now or in a commit, or as today's configs plan it."""
 
 import json
 import math

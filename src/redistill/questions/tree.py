@@ -105,7 +105,8 @@ def _below(chain: Chain) -> Iterator[str]:
     for making, keys in chain.made.items():
         dirty = "" if making.clean else ", with files that differed from it" if making.clean is False else ""
         commit = f"commit {making.commit[:12]}{dirty}" if making.commit else "no commit"
-        yield f"made        {len(keys)} of {chain.things} things: {commit}, on {making.processor}, Python {making.python}"
+        counted = f"{len(keys)} of {chain.things} things"
+        yield f"made        {counted}: {commit}, on {making.processor}, Python {making.python}"
     yield from (f"note        {note}" for note in chain.notes)
 
 

@@ -81,8 +81,9 @@ def in_text(answer: Answer) -> str:
     lines = [f"{answer.what}: {'; '.join(answer.meanings)}"]
     for use in answer.uses:
         kinds = counted(use.things)
-        lines.append(f"{use.study}: {len(use.cells)} of {use.all_cells} cells {'depends' if len(use.cells) == 1 else 'depend'} on it"
-                     + (f", by way of {kinds}" if kinds else ""))  # fmt: skip
+        depend = "depends" if len(use.cells) == 1 else "depend"
+        way = f", by way of {kinds}" if kinds else ""
+        lines.append(f"{use.study}: {len(use.cells)} of {use.all_cells} cells {depend} on it{way}")
         lines += _rows(use.cells)
         lines += [f"  what is written in table {name} beside its numbers" for name in use.tables
                   if name not in {table for table, _, _ in use.cells}]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The chain behind a number: its runs, what each was told, and everything that they are made of, down to the sources."""
+"""The chain behind a number: its runs, what each was told, and all that they are made of, down to the sources."""
 
 import re
 from collections import Counter

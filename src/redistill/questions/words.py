@@ -1,4 +1,4 @@
-"""A thing's config in words: what of it matters to a reader, each line with the places in the config that it is from."""
+"""A thing's config in words: what of it matters to a reader, and where in the config each line stands."""
 
 import json
 from collections.abc import Iterator
@@ -66,14 +66,13 @@ def _stage(stage: Config, path: Path, head: str, start: str | None) -> Iterator[
     length = _counted(stage["steps"], "step") if stage["steps"] is not None else _counted(stage["epochs"], "epoch")
     on = " + ".join(stage["data"]) + (f" (at most {stage['at_most']})" if stage["at_most"] else "")
     passes = f" in {stage['accumulate']} passes" if stage["accumulate"] != 1 else ""
-    yield Said(f"{head}training", f"{length} of {stage['batch_size']}{passes} on {on}",
-               tuple((*path, key) for key in ("steps", "epochs", "batch_size", "data", "at_most", "accumulate")))  # fmt: skip
+    at = tuple((*path, key) for key in ("steps", "epochs", "batch_size", "data", "at_most", "accumulate"))
+    yield Said(f"{head}training", f"{length} of {stage['batch_size']}{passes} on {on}", at)
     optimiser, schedule = stage["optimiser"], stage["schedule"]
     clipped = f", gradient clipped at {number(stage['clip_norm'])}" if stage["clip_norm"] else ""
     decay = f", weight decay {number(optimiser['weight_decay'])}" if "weight_decay" in optimiser else ""
-    yield Said(f"{head}optimiser",
-               f"{component(optimiser)}, rate {number(optimiser['learning_rate'])}{decay}{clipped}; {component(schedule)}",
-               ((*path, "optimiser"), (*path, "schedule"), (*path, "clip_norm")))  # fmt: skip
+    said = f"{component(optimiser)}, rate {number(optimiser['learning_rate'])}{decay}{clipped}; {component(schedule)}"
+    yield Said(f"{head}optimiser", said, tuple((*path, key) for key in ("optimiser", "schedule", "clip_norm")))
     for name, term in stage["loss"].items():
         yield Said(f"{head}loss {name}", _term(term), ((*path, "loss", name),))
     if stage.get("frozen"):
