@@ -7,9 +7,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -152,52 +152,57 @@ class _Maker:
 
     process: subprocess.Popen[str]
     said: IO[bytes]
+    start_another: Callable[[], None]
 
 
 @contextmanager
 def _makers(root: Path, runtime: dict[str, Any], count: int) -> Iterator["queue.Queue[_Maker]"]:
-    command = [sys.executable, "-m", "redistill.audit.maker", str(os.getpid())]
-    pinned = {**os.environ, **environment.variables(runtime)}
+    """So many processes, each with what starts another in its place."""
     free: queue.Queue[_Maker] = queue.Queue()
-    started = []
-    try:
+    with ExitStack() as started:
+
+        def start() -> None:
+            process, said = started.enter_context(_process(root, runtime))
+            free.put(_Maker(process, said, start))
+
         for _ in range(count):
-            said = tempfile.TemporaryFile()
-            process = subprocess.Popen(
-                command, cwd=root, env=pinned, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True
-            )
-            started.append(_Maker(process, said))
-            free.put(started[-1])
+            start()
         yield free
-    finally:
-        for maker in started:
-            with suppress(OSError):  # it may be gone already
-                if maker.process.stdin is not None:
-                    maker.process.stdin.close()
-            if sys.exc_info()[0] is not None:
-                maker.process.kill()
-            maker.process.wait()
-            maker.said.close()
+
+
+@contextmanager
+def _process(root: Path, runtime: dict[str, Any]) -> Iterator[tuple[subprocess.Popen[str], IO[bytes]]]:
+    """A process that waits for tasks, and its standard error; killed if something goes wrong here."""
+    command = [sys.executable, "-m", "redistill.audit.maker", str(os.getpid())]
+    pinned, pipe = {**os.environ, **environment.variables(runtime)}, subprocess.PIPE
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(command, cwd=root, env=pinned, stdin=pipe, stdout=pipe, stderr=said, text=True) as process,
+    ):
+        try:
+            yield process, said
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            assert process.stdin is not None
+            with suppress(OSError):  # it may be gone, with what it was told unread
+                process.stdin.close()
 
 
 def _asked(free: "queue.Queue[_Maker]", task: Task) -> Answer:
     maker = free.get()
-    try:
-        stdin, stdout = maker.process.stdin, maker.process.stdout
-        assert stdin is not None
-        assert stdout is not None
-        with suppress(BrokenPipeError):
-            stdin.write(task.told() + "\n")
-            stdin.flush()
-        line = stdout.readline()
-        return Answer(**json.loads(line)) if line else Answer([], f"the process has ended: {_last(maker)}", True)
-    finally:
+    stdin, stdout = maker.process.stdin, maker.process.stdout
+    assert stdin is not None
+    assert stdout is not None
+    with suppress(BrokenPipeError):
+        stdin.write(task.told() + "\n")
+        stdin.flush()
+    line = stdout.readline()
+    if line:
         free.put(maker)
-
-
-def _last(maker: _Maker) -> str:
-    """How a process has ended."""
-    status = maker.process.wait()
+        return Answer(**json.loads(line))
+    maker.start_another()
     maker.said.seek(0)
     words = maker.said.read().decode(errors="replace").strip().splitlines()
-    return f"exit status {status}" + (f", {words[-1]}" if words else "")
+    return Answer([], f"its process has ended ({', '.join([f'status {maker.process.wait()}', *words[-1:]])})", True)
