@@ -154,8 +154,8 @@ def _taken(role: str, of: Thing, old: Thing | None, new: Thing | None) -> Reason
     """Another thing stands in this place, or one more, or none."""
     words = role.split(" ")
     place = words[1] if words[0] in ("outputs", "teacher") and len(words) > 1 else role  # a teacher's name
-    sides = ("" if thing is None else _text(f"{thing.kind} {_name(thing)}") for thing in (old, new))
-    return Reason(Cause("input", f"{place} of {_name(of)}", *sides), _name(of))
+    before, after = ("" if thing is None else _text(f"{thing.kind} {_name(thing)}") for thing in (old, new))
+    return Reason(Cause("input", f"{place} of {_name(of)}", before, after), _name(of))
 
 
 def _text(value: Any) -> str:

@@ -46,7 +46,7 @@ _WIDTHS = {
     }.items()
     for letter in letters
 }  # fmt: skip
-_BOLD = 1.15
+BOLD = 1.15
 
 
 def write(chain: Chain, file: Path) -> None:
@@ -61,7 +61,7 @@ def draw(chain: Chain) -> str:
     edges = [(inner, name) for name, link in chain.links.items() for inner in by_link(link)]
     placed = place(heights, edges, BOX, ACROSS, BETWEEN)
     title, below = _titles(chain)
-    width = max(placed.width, width_of(title, 15.0) * _BOLD, width_of(below, SIZE)) + 2 * MARGIN
+    width = max(placed.width, width_of(title, 15.0) * BOLD, width_of(below, SIZE)) + 2 * MARGIN
     height = placed.height + HEAD + MARGIN
     left = (width - placed.width) / 2
     lines = [_edge([(x + left, y + HEAD) for x, y in line]) for line in placed.lines.values()]
@@ -100,7 +100,7 @@ def _lines(link: Link, chain: Chain) -> Iterator[Text]:
     count = len(link.members)
     kind = NAMES.get(link.kind, link.kind)
     yield (f"{count} {plural(kind, count)}" if count > 1 else kind), "kind"
-    yield from ((part, "name") for part in _wrapped(link.title, 2, _BOLD))
+    yield from ((part, "name") for part in wrapped(link.title, 2, BOLD))
     if link.name == chain.top and chain.number is not None:
         yield str(chain.number), "name"
     if count > 1:
@@ -112,7 +112,7 @@ def _lines(link: Link, chain: Chain) -> Iterator[Text]:
     left = MOST_LINES
     for line in link.lines:
         if left > 0 and line.what.rpartition(", ")[2].startswith(SHOWN.get(link.kind, ())):
-            for part in _wrapped(_short(line.what, line.words), min(left, 3), 1.0):
+            for part in wrapped(_short(line.what, line.words), min(left, 3), 1.0):
                 left -= 1
                 yield part, ""
 
@@ -127,7 +127,7 @@ def width_of(text: str, size: float) -> float:
     return size * sum(_WIDTHS.get(letter, 1.0) for letter in text)
 
 
-def _wrapped(text: str, most: int, factor: float) -> list[str]:
+def wrapped(text: str, most: int, factor: float) -> list[str]:
     """A text in at most so many lines that fit a box; what is cut ends in dots."""
     room = (BOX - 2 * PAD - 4) / factor
     lines, line = list[str](), ""
