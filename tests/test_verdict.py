@@ -3,7 +3,7 @@
 import json
 import math
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -360,7 +360,7 @@ def test_the_margin_of_the_study_goes_before_that_of_the_file(study: PublishedSt
 # --- what the server said of submissions -----------------------------------------------------------------------------
 
 
-def submitted(recorded: list[dict | None], stages: list) -> published.Published:
+def submitted(recorded: Sequence[dict | None], stages: list) -> published.Published:
     """A study of submissions of one recipe, with what was recorded of each."""
     config = {"rows": [{"name": f"s{i}", "recorded": said} for i, said in enumerate(recorded)]}
     run = published.Thing("r", "run", "r", "runs", "d", {}, {}, {"config": {"stages": stages}})

@@ -1,11 +1,13 @@
 """Commands about claims: verdicts, attestations, a plan that was sealed."""
 
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from redistill.cli.application import DEFAULT_STUDY, StudyArgument, app, root_of_project
+from redistill.errors import RedistillError
 
 PANEL = "Trust"
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON")]
@@ -39,6 +41,95 @@ def verdict(study: StudyArgument = DEFAULT_STUDY,
         print(", ".join(f"{count} {what}" for what, count in counts.items()) or _no_claims(study))
     if any(one.verdict == NOT_REPRODUCED for one in found):
         sys.exit(1)
+
+
+@app.command(rich_help_panel=PANEL)
+def attest(study: StudyArgument = DEFAULT_STUDY,
+           key: Annotated[Path | None, typer.Option("--key", help="File of your private key; `redistill keygen` makes "
+                          "one")] = None,
+           sample: Annotated[str | None, typer.Option("--sample", help="Runs to make again, such as 3 or 5%; 5% of a "
+                             "study, or all behind a cell, if not given")] = None,
+           seed: Annotated[int, typer.Option("--seed", help="Draws the sample, with the study's root")] = 0,
+           table: Annotated[str | None, typer.Option("--table", "-T", help="Only what is behind this table")] = None,
+           row: Annotated[str | None, typer.Option("--row", "-r", help="Only what is behind this row")] = None,
+           column: Annotated[str | None, typer.Option("--column", "-c", help="Only what is behind this column")] = None,
+           run: Annotated[list[str] | None, typer.Option("--run", help="Key of a run to make; repeatable")] = None,
+           trace: Annotated[bool, typer.Option("--trace", help="Publish the digests of the runs' steps too")] = False,
+           ) -> None:  # fmt: skip
+    """Make a sample of a study's runs again on this machine, and sign whether they came out the same; exit 1 if not."""
+    from redistill.claims import attest, parted
+    from redistill.claims.envelopes import read
+    from redistill.provenance import published
+
+    if key is None:
+        raise RedistillError("say with whose name, --key FILE; `redistill keygen FILE` makes a key")
+    made = published.read(root_of_project(), study)
+    cells = None if (table, row, column) == (None, None, None) else made.find_cells(table, row, column).values()
+    among = attest.runs_behind(made, None if cells is None else [cell.key for cell in cells])
+    if run:
+        among = [parted.run_of(made, named) for named in run]
+    drawn = attest.Sample(sample or (attest.SAMPLE if cells is None and not run else "100%"), seed)
+    file = attest.attest(made, key, drawn.of(among, made.digest), drawn, len(among), trace)
+    value, _ = read(file, attest.PAYLOAD_TYPE)
+    for one in value["runs"]:
+        print(f"{one['outcome']:10}  {one['title']} ({one['key']}){_more(one)}")
+    print(f"signed: {file.relative_to(made.root)}; commit it with what else is new in that folder")
+    if any(one["outcome"] == attest.DIFFERS for one in value["runs"]):
+        sys.exit(1)
+
+
+def _more(run: dict[str, Any]) -> str:
+    """What is said of a run beside its outcome."""
+    said = [run["said"]] if "said" in run else []
+    said += [", ".join(run["files"])] if run.get("files") else []
+    for metric, score in run.get("metrics", {}).items():
+        said.append(f"{metric} {100 * score['published']:.2f} as published, {100 * score['again']:.2f} now")
+    return "".join(f"\n            {line}" for line in [*said, *run.get("parted", {}).get("words", [])])
+
+
+@app.command(rich_help_panel=PANEL)
+def reproductions(study: StudyArgument = DEFAULT_STUDY,
+                  keys: Annotated[list[str] | None, typer.Option("--key", help="Public key that you trust, or its "
+                                  "file: only its attestations count; repeatable")] = None,
+                  as_json: JsonOption = False) -> None:  # fmt: skip
+    """Show on how many machines each cell was reproduced, and the attestations that say so; exit 1 if one is forged."""
+    from redistill.claims import reproductions
+    from redistill.provenance.signatures import key_named
+
+    root = root_of_project()
+    trusted = {key_named(key) for key in keys} if keys else None
+    cells = reproductions.reproductions(root, study, trusted)
+    found, problems = reproductions.attestations(root, study)
+    if as_json:
+        _print_json({"cells": {name: cell._asdict() for name, cell in cells.items()}, "problems": problems,
+                     "attestations": [one.content(trusted) for one in found]})  # fmt: skip
+    else:
+        for name, cell in cells.items():
+            print(f"{name}: {cell}")
+        for one in found:
+            print(one.line(trusted))
+    for problem in problems:
+        print(f"WRONG: {problem}", file=sys.stderr)
+    if problems:
+        sys.exit(1)
+
+
+@app.command(rich_help_panel=PANEL)
+def parted(run: Annotated[str, typer.Argument(help="Key of a published run")], study: StudyArgument = DEFAULT_STUDY,
+           stage: Annotated[int, typer.Option("--stage", help="Stage of that step")] = 0,
+           step: Annotated[int | None, typer.Option("--step", help="Look into every operation of this step")] = None,
+           ) -> None:  # fmt: skip
+    """Train a run once more beside the store; say in which step and tensor it parts from the traces of others."""
+    from redistill.claims import parted
+    from redistill.provenance import published
+
+    made = published.read(root_of_project(), study)
+    thing = parted.run_of(made, run)
+    found = parted.parting(made, thing) if step is None else parted.into(made, thing, stage, step)
+    for line in found.words:
+        print(line)
+    for file in found.written:
+        print(f"written: {file.relative_to(made.root)}")
 
 
 def _no_claims(study: str) -> str:
