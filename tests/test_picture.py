@@ -1,4 +1,4 @@
-"""The picture of a chain: nothing overlaps, nothing runs over, the same bytes each time, and readable light and dark."""
+"""The picture of a chain: nothing overlaps, nothing runs over, the same bytes each time, readable light and dark."""
 
 import itertools
 import random
@@ -83,7 +83,9 @@ def test_words_stay_in_their_boxes(made: PublishedStudy, cell: str) -> None:
         assert all(below - above >= 12 for above, below in itertools.pairwise(rows))
 
 
-@pytest.mark.parametrize("text", ["W" * 200, "a word " * 40, "text/a-very-long-name-of-an-experiment · " * 3, "x", "mm 漢字 é" * 20])
+@pytest.mark.parametrize(
+    "text", ["W" * 200, "a word " * 40, "text/a-very-long-name-of-an-experiment · " * 3, "x", "mm 漢字 é" * 20]
+)
 def test_any_text_fits(text: str) -> None:
     room = picture.BOX - 2 * picture.PAD
     for factor in (1.0, picture.BOLD):
@@ -93,7 +95,9 @@ def test_any_text_fits(text: str) -> None:
     assert "".join(picture.wrapped(text, 1000, 1.0)).replace(" ", "") == text.replace(" ", "")
 
 
-def test_the_picture_stands_alone_is_the_same_each_time_and_follows_the_page(made: PublishedStudy, tmp_path: Path) -> None:
+def test_the_picture_stands_alone_is_the_same_each_time_and_follows_the_page(
+    made: PublishedStudy, tmp_path: Path
+) -> None:
     chain = why(made.root, STUDY, "taught/marks")
     picture.write(chain, tmp_path / "chain.svg")
     text = (tmp_path / "chain.svg").read_text(encoding="utf-8")

@@ -13,6 +13,7 @@ KINDS = ("config", "data", "code", "environment", "seed", "input")
 _TRIAL = re.compile(r"trial ([0-9]+) (seed [0-9]+)")
 _SEED = re.compile(r"(?:.* )?seed ([0-9]+)")
 _OWN = ("data", "model")  # kinds of things that are sources: what they are told is data
+_SAID = {"outputs": "run", "dataset": "data set"}  # what an input is called that another one stands for
 Things = dict[str, Thing]
 
 
@@ -154,7 +155,8 @@ def _taken(role: str, of: Thing, old: Thing | None, new: Thing | None) -> Reason
     """Another thing stands in this place, or one more, or none."""
     words = role.split(" ")
     place = words[1] if words[0] in ("outputs", "teacher") and len(words) > 1 else role  # a teacher's name
-    before, after = ("" if thing is None else _text(f"{thing.kind} {_name(thing)}") for thing in (old, new))
+    before, after = ("" if thing is None else _text(f"{_SAID.get(thing.kind, thing.kind)} {_name(thing)}")
+                     for thing in (old, new))  # fmt: skip
     return Reason(Cause("input", f"{place} of {_name(of)}", before, after), _name(of))
 
 

@@ -4,7 +4,7 @@ same places.
 A box stands left of all that is made of it. Edges leave a box together; those that pass a column share a lane there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -83,7 +83,7 @@ def _ordered(items: dict[str, _Item], chains: dict[Edge, list[str]]) -> list[lis
     columns: list[list[str]] = [[] for _ in range(max(item.column for item in items.values()) + 1)]
     for name, item in items.items():
         columns[item.column].append(name)
-    sides = _neighbours(chains)
+    sides = _neighbours(items, chains)
     for sweep in range(SWEEPS):
         to_the_right = sweep % 2 == 0
         rank = {name: i for column in columns for i, name in enumerate(column)}
@@ -96,12 +96,10 @@ def _ordered(items: dict[str, _Item], chains: dict[Edge, list[str]]) -> list[lis
     return columns
 
 
-def _neighbours(chains: dict[Edge, list[str]]) -> dict[str, tuple[list[str], list[str]]]:
+def _neighbours(items: Iterable[str], chains: dict[Edge, list[str]]) -> dict[str, tuple[list[str], list[str]]]:
     """What an item is joined to in the column at its left and in the one at its right."""
-    sides: dict[str, tuple[list[str], list[str]]] = {}
+    sides: dict[str, tuple[list[str], list[str]]] = {name: ([], []) for name in items}
     for chain in chains.values():
-        for name in chain:
-            sides.setdefault(name, ([], []))
         for left, right in pairwise(chain):
             if right not in sides[left][1]:
                 sides[left][1].append(right)
@@ -113,14 +111,14 @@ def _settle(
     items: dict[str, _Item], columns: list[list[str]], chains: dict[Edge, list[str]], between: float
 ) -> None:  # fmt: skip
     """Heights at which items are near what they are joined to, in their order, with room between them."""
-    sides = _neighbours(chains)
+    sides = _neighbours(items, chains)
     for column in columns:
         _stack(items, column, [items[name].y for name in column], between)
     for sweep in range(SWEEPS):
         for column in columns if sweep % 2 else reversed(columns):
             wanted = []
             for name in column:
-                near = [items[n].middle for side in sides.get(name, ()) for n in side]
+                near = [items[n].middle for side in sides[name] for n in side]
                 wanted.append(sum(near) / len(near) - items[name].height / 2 if near else items[name].y)
             _stack(items, column, wanted, between)
 

@@ -78,28 +78,30 @@ class State:
         return found
 
 
+def whole(root: Path, study: str, commit: str | None = None) -> Published:
+    """A study's results, of which every input is there too.
+
+    Raises:
+        RedistillError: there are none, they cannot be read, or they name something that they do not have.
+    """
+    read = published.read(root, study, commit)
+    for thing in read.things.values():
+        for role, key in thing.inputs.items():
+            if key not in read.things:
+                raise RedistillError(
+                    f"results/{study}/manifests.json: has nothing of {key}, the `{role}` of {thing.kind} "
+                    f"{thing.title}; `redistill publish {study}` writes it again, and git has it as it was"
+                )
+    return read
+
+
 def as_published(root: Path, study: str, commit: str | None = None) -> State:
     """A study's results, as the files have them, or as a commit has.
 
     Raises:
         RedistillError: there are none, or they cannot be read.
     """
-    return of_published(published.read(root, study, commit))
-
-
-def of_published(read: Published) -> State:
-    """The same, of results that were read before.
-
-    Raises:
-        RedistillError: they name something that they do not have, or a table cannot be read.
-    """
-    for thing in read.things.values():
-        for role, key in thing.inputs.items():
-            if key not in read.things:
-                raise RedistillError(
-                    f"results/{read.study}/manifests.json: has nothing of {key}, the `{role}` of {thing.kind} "
-                    f"{thing.title}; `redistill publish {read.study}` writes it again, and git has it as it was"
-                )
+    read = whole(root, study, commit)
     tables = {name: thing.key for name, thing in read.tables.items()}
     said = f"results/{read.study}" + (f" at {read.commit}" if read.commit else "")
     cells = {place: thing.key for place, thing in read.cells.items()}

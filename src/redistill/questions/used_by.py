@@ -11,7 +11,7 @@ from redistill.provenance.published import Published
 from redistill.questions import meanings
 from redistill.questions.kinds import counted
 from redistill.questions.meanings import Meaning
-from redistill.questions.state import Place
+from redistill.questions.state import Place, whole
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def used_by(root: Path, what: str) -> Answer:
         raise RedistillError(
             "no study has results, so nothing is used by a number yet; `snakemake --cores all` makes one"
         )
-    reads = [published.read(root, name) for name in names]
+    reads = [whole(root, name) for name in names]
     found = meanings.of(root, what, reads)
     if not found:
         known = sorted({name for read in reads for name in meanings.names(read)})

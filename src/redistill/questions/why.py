@@ -11,11 +11,11 @@ from typing import Any
 from redistill.config import compose, schema
 from redistill.errors import ConfigError, RedistillError, nearest
 from redistill.plan import Plan, make_plan
-from redistill.provenance import published, record, store
+from redistill.provenance import record, store
 from redistill.provenance.keys import canonical
 from redistill.provenance.published import Published, Thing
 from redistill.questions import places, words
-from redistill.questions.state import Number, Place, json_of, numbers, of_published
+from redistill.questions.state import Number, Place, json_of, numbers, whole
 
 _SEED = re.compile(r" · seed ([0-9]+)")
 _RUNS = re.compile(r"(?:trial [0-9]+ )?seed [0-9]+")  # roles of what a number is the mean of
@@ -96,8 +96,7 @@ def why(
     Raises:
         RedistillError: there is no such cell or key, or several; or the study has no results.
     """
-    read = published.read(root, study, commit)
-    of_published(read)  # it is whole
+    read = whole(root, study, commit)
     place, thing = _found(read, what, table, row, column)
     return _Builder(read, place, thing).chain()
 
