@@ -62,13 +62,14 @@ class Task:
 class Answer:
     """Files whose bytes differ, or why it could not be made: of `machine` if memory or the disk were not enough.
 
-    `scores` are, by metric, what was stored and what was made now.
+    `scores` are, by metric, what was stored and what was made now; `machine_here` is the one that made it.
     """
 
     differ: list[str]
     error: str | None = None
     machine: bool = False
     scores: dict[str, list[float]] = field(default_factory=dict)
+    machine_here: dict[str, Any] = field(default_factory=dict)
 
 
 def again(root: Path, thing: Thing, folder: Path) -> list[str]:

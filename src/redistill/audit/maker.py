@@ -14,6 +14,7 @@ from redistill import environment, failures, registry
 from redistill.interruption import die_with_parent
 from redistill.jobs import function_of, other_processes
 from redistill.provenance import store
+from redistill.provenance.machine import machine
 
 Told = dict[str, Any]
 
@@ -86,7 +87,7 @@ def _compared(told: Told, counted: dict[str, Any]) -> dict[str, Any]:
     for left in (work, folder / "progress"):
         shutil.rmtree(left, ignore_errors=True)
     (folder / "task.json").unlink()
-    return {"differ": differ, "scores": scores}
+    return {"differ": differ, "scores": scores, "machine_here": machine() if differ else {}}
 
 
 def _scores(told: Told) -> dict[str, list[float]]:

@@ -3,38 +3,75 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from redistill.cli.application import (
     DEFAULT_STUDY,
     StudyArgument,
+    TrustOption,
     app,
-    plan_of,
     root_of_project,
 )
 
+if TYPE_CHECKING:
+    from redistill.audit import Report
+
 PANEL = "Trust"
+SHOWN = 20  # findings of what was not checked; a clone without a store has one for each thing
 
 
 @app.command(rich_help_panel=PANEL)
 def audit(
-    study: StudyArgument = DEFAULT_STUDY,
-    table: Annotated[str | None, typer.Option("--table", "-T", help="Only this table")] = None,
+    what: Annotated[str, typer.Argument(help="A study, the key of anything, or a file of results/ or store/")] = (
+        DEFAULT_STUDY
+    ),
+    level: Annotated[
+        str, typer.Option("--level", "-l", help="trace, integrity, recompute, replay or rerun; each with those before")
+    ] = "integrity",
+    table: Annotated[str | None, typer.Option("--table", "-T", help="Of the study, only this table")] = None,
     row: Annotated[str | None, typer.Option("--row", "-r", help="Only this experiment's row")] = None,
     column: Annotated[str | None, typer.Option("--column", "-c", help="Only this task's column")] = None,
+    sample: Annotated[
+        str | None, typer.Option("--sample", help="Replay and rerun so many things, or a share such as 5%")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="What the sample is drawn by")] = 0,
+    key: Annotated[
+        str | None, typer.Option("--key", help="The public key, or its file, that is trusted to have sealed the study")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print a report for programs")] = False,
+    trust_plugins: TrustOption = False,
 ) -> None:
-    """Verify that everything behind a study, a table or a cell is there, unchanged, and what configs and code give."""
-    from redistill.audit import audit as audit_plan
+    """Is it true? Check the chain behind a study, a number or a file: links, digests, and what comes out once more."""
+    from redistill.audit import audit as look
+    from redistill.provenance.store import pretty
 
-    report = audit_plan(plan_of(study), table, row, column)
-    print("\n".join(report.chain))
-    for problem in report.problems:
-        print(f"WRONG: {problem}", file=sys.stderr)
-    print(f"{report.things} things, {report.files} files checked; {len(report.problems)} problems")
-    if report.problems:
-        sys.exit(1)
+    trusted = None
+    if key is not None:
+        from redistill.provenance.signatures import key_named
+
+        trusted = key_named(key)
+    root = root_of_project()
+    report = look(root, what, level, table=table, row=row, column=column, sample=sample, seed=seed, trusted=trusted)
+    if json:
+        print(pretty(report.content()), end="")
+    else:
+        _show(report)
+    sys.exit(report.status)
+
+
+def _show(report: "Report") -> None:
+    """The report for people: what is wrong or stale goes to standard error."""
+    print("\n".join(report.chain), end="\n" if report.chain else "")
+    for said, findings in (("WRONG", report.wrong), ("STALE", report.stale)):
+        for finding in findings:
+            print(f"{said}: {finding}", file=sys.stderr)
+    for finding in report.unchecked[:SHOWN]:
+        print(f"not checked at {finding.level}: {finding}")
+    if len(report.unchecked) > SHOWN:
+        print(f"not checked: {len(report.unchecked) - SHOWN} more, which --json lists")
+    print("\n".join(report.summary()))
 
 
 @app.command(rich_help_panel=PANEL)
