@@ -37,16 +37,21 @@ def read(file: Path, kind: str, trusted: str | None = None) -> tuple[dict[str, A
         SignatureError: the signature is wrong, or not one of the trusted key.
     """
     try:
-        envelope = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise RedistillError(f"{file}: cannot be read ({error.__class__.__name__})") from None
+    return parsed(text, str(file), kind, trusted)
+
+
+def parsed(text: str, name: str, kind: str, trusted: str | None = None) -> tuple[dict[str, Any], str]:
+    """The same of a text, which is called `name` in errors."""
     try:
-        payload, key = signatures.opened(envelope, kind, trusted)
+        payload, key = signatures.opened(json.loads(text), kind, trusted)
         value = json.loads(payload)
         if not isinstance(value, dict):
             raise ValueError(value)
     except signatures.SignatureError as error:
-        raise signatures.SignatureError(f"{file}: {error}") from None
-    except ValueError:
-        raise RedistillError(f"{file}: holds no statement that can be read") from None
+        raise signatures.SignatureError(f"{name}: {error}") from None
+    except (ValueError, RecursionError):
+        raise RedistillError(f"{name}: holds no statement that can be read") from None
     return value, key

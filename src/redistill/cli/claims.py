@@ -8,6 +8,7 @@ import typer
 
 from redistill.cli.application import DEFAULT_STUDY, StudyArgument, app, root_of_project
 from redistill.errors import RedistillError
+from redistill.plan import Plan, make_plan
 
 PANEL = "Trust"
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON")]
@@ -39,6 +40,7 @@ def verdict(study: StudyArgument = DEFAULT_STUDY,
             print(one)
         counts = {one.verdict: sum(other.verdict == one.verdict for other in found) for one in found}
         print(", ".join(f"{count} {what}" for what, count in counts.items()) or _no_claims(study))
+        _say_deviations(root, study)
     if any(one.verdict == NOT_REPRODUCED for one in found):
         sys.exit(1)
 
@@ -130,6 +132,52 @@ def parted(run: Annotated[str, typer.Argument(help="Key of a published run")], s
         print(line)
     for file in found.written:
         print(f"written: {file.relative_to(made.root)}")
+
+
+def seal_plan(plan: Plan, key: Path | None) -> None:
+    """What `redistill plan --seal` does."""
+    from redistill.claims import declared, sealed_plan
+
+    if key is None:
+        raise RedistillError("say with whose name, --key FILE; `redistill keygen FILE` makes a key")
+    seal, new = sealed_plan.seal_plan(plan.root, plan, key)
+    runs = declared.runs_of(seal.declared)
+    rows = sum(len(table["rows"]) for table in seal.declared["tables"].values())
+    where = sealed_plan.place(plan.root, plan.checked.name).relative_to(plan.root)
+    said = "sealed" if new else f"as it was sealed on {seal.date}"
+    print(f"{where}: {said}; {rows} rows, {len(runs)} runs, stopping: {_stopping(seal.declared)}")
+    print(f"by {seal.key}, SHA-256 {seal.digest}" + ("; commit it before the first run" if new else ""))
+    made = [title for run, title in runs.items() if run in seal.made_before]
+    if made:
+        print(f"BEWARE: {len(made)} of the {len(runs)} runs were made before, and the seal says so: {made[0]} ...")
+
+
+def _say_deviations(root: Path, study: str) -> None:
+    """How many there are, where a plan was sealed: a verdict on another study than was planned is another verdict."""
+    from redistill.claims import deviations, sealed_plan
+
+    if sealed_plan.place(root, study).is_file():
+        count = len(deviations.deviations(root, make_plan(root, study)))
+        more = f": `redistill plan {study} --deviations` lists them" if count else ""
+        print(f"{count} deviations from the sealed plan{more}")
+
+
+def _stopping(said: dict[str, Any]) -> str:
+    rule = said["stopping"] or {}
+    words = [f"{rule['seeds']} seeds a row"] if rule.get("seeds") else []
+    return "; ".join([*words, *([rule["rule"]] if rule.get("rule") else [])]) or "no rule is declared"
+
+
+def show_deviations(plan: Plan) -> None:
+    """What `redistill plan --deviations` does."""
+    from redistill.claims.deviations import deviations
+
+    found = deviations(plan.root, plan)
+    for one in found:
+        print(one)
+    print(f"{len(found)} deviations from the sealed plan" if found else "the sealed plan was followed")
+    if found:
+        sys.exit(1)
 
 
 def _no_claims(study: str) -> str:

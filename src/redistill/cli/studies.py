@@ -59,12 +59,19 @@ def show(experiment: Annotated[str, typer.Argument(help="Name of the experiment"
 
 
 @app.command(rich_help_panel=PANEL)
-def plan(study: StudyArgument = DEFAULT_STUDY) -> None:
+def plan(study: StudyArgument = DEFAULT_STUDY,
+         seal: Annotated[bool, typer.Option("--seal", help="Sign the plan, before its first run")] = False,
+         key: Annotated[Path | None, typer.Option("--key", help="File of your private key, for --seal")] = None,
+         deviations: Annotated[bool, typer.Option("--deviations", help="List what is not as it was sealed; exit 1 if "
+                               "anything is")] = False) -> None:  # fmt: skip
     """List what a study needs: key, whether it is there, what of its key changed, and what making it will cost."""
     from redistill.changes import what_changed
+    from redistill.cli.claims import seal_plan, show_deviations
     from redistill.estimate import estimate
 
     laid_out = plan_of(study)
+    if seal or deviations:
+        return seal_plan(laid_out, key) if seal else show_deviations(laid_out)
     to_make = laid_out.missing()
     missing = {node.key for node in to_make}
     reasons = what_changed(laid_out, missing)
