@@ -14,11 +14,11 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from redistill import environment, failures, forge, interruption
+from redistill import environment, failures, forge, interruption, reach
 from redistill.errors import RedistillError
 from redistill.job import PORTABLE
 from redistill.plan import Node, Plan
-from redistill.provenance import attempts, record, store
+from redistill.provenance import attempts, record, shared, store
 from redistill.specification import Specification, read_specification, write_specifications
 from redistill.tables.publish import differences
 from redistill.tables.publish import publish as copy_out
@@ -162,6 +162,8 @@ def begin(plan: Plan) -> None:
     Raises:
         RedistillError: the models are wrong.
     """
+    shared.take(plan.root)
+    reach.note(plan)
     missing = plan.missing()
     if any(node.kind in ("teacher", "student") for node in missing) and not models_checked(plan):
         done = subprocess.run(
@@ -185,6 +187,7 @@ def _warm(root: Path, nodes: list[Node]) -> AbstractContextManager[None]:
 
 def make_all(plan: Plan, keys: list[str]) -> None:
     """Make these nodes of a plan and all that they need, one after the other, in this process' children."""
+    reach.note(plan)
     write_specifications(plan, keys)
     missing = plan.missing(keys)
     failures.forget(plan.root, [node.key for node in missing])

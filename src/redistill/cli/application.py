@@ -50,8 +50,11 @@ TrustOption = Annotated[
 
 def root_of_project() -> Path:
     from redistill.config.compose import find_root
+    from redistill.provenance import shared
 
-    return find_root()
+    root = find_root()
+    shared.take(root)
+    return root
 
 
 def plan_of(study: str) -> Plan:

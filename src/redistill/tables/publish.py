@@ -2,7 +2,7 @@
 
 Beside the tables, runs.tsv, metrics.json and data.json, that is manifests.json, an entry for each manifest behind the
 tables; parts.json, what each of their keys is made of; and for each table a proof that its numbers are what the Merkle
-root over the manifests stands for. The root is printed in every table.
+root over the manifests stands for. The root is printed in every table. dvc.yaml names all of it for DVC.
 """
 
 import json
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from redistill.provenance import parts, store, verify
+from redistill.provenance import dvcfile, parts, store, verify
 from redistill.provenance.store import pretty
 
 KEPT_BACK = ("manifest.json", "done.json", "counts.json")  # what a thing in the store says of itself
@@ -41,6 +41,8 @@ def gather(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[
     }
     for name, content in written.items():
         (work / f"{name}.json").write_text(pretty(content), encoding="utf-8")
+    drawn = sorted(file.stem for file in work.glob("*.csv"))
+    (work / "dvc.yaml").write_text(dvcfile.text(config["runs"], entries, drawn), encoding="utf-8")
     return {"tables": len(inputs), "things": len(entries), "root": root}
 
 
