@@ -63,9 +63,9 @@ def test_boxes_are_apart_and_lines_go_through_none(number: int) -> None:
     assert place(heights, edges, WIDTH, ACROSS, BETWEEN) == placed
 
 
-@pytest.mark.parametrize("cell", ["pictures/taught/marks", "texts/reader/words", "tuned/tuned/marks"])
+@pytest.mark.parametrize("cell", ["pictures/taught/marks", "texts/reader/words", "tuned/tuned/marks", "source"])
 def test_words_stay_in_their_boxes(made: PublishedStudy, cell: str) -> None:
-    chain = why(made.root, STUDY, cell)
+    chain = why(made.root, STUDY, made.node("model").key if cell == "source" else cell)
     drawn = ElementTree.fromstring(picture.draw(chain))
     boxes = drawn.findall(f"{SVG}g")
     assert len(boxes) == len(chain.links)

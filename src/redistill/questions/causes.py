@@ -103,6 +103,10 @@ def own(old: Thing, new: Thing) -> Iterator[Reason]:
     if new.kind == old.kind == "table":
         a, b = ({**part, "config": _as_table(part["config"], other["config"])} for part, other in ((a, b), (b, a)))
     for change in changes(a, b):
+        if new.kind == "table" and change.path[:2] in (("config", "rows"), ("config", "columns")) and change.path[3:]:
+            what = f"{'.'.join(change.path[3:])} of a {change.path[1].removesuffix('s')}"  # the same of many is one
+            yield Reason(Cause("config", what, _text(change.old), _text(change.new)), change.path[2])
+            continue
         name, sides = ".".join(change.path[1:]) or change.path[0], (_text(change.old), _text(change.new))
         if change.path[0] == "code":
             yield Reason(Cause("code", name, *sides), _name(new))
@@ -124,7 +128,7 @@ def _as_table(config: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     columns = [column for column in config["columns"] if column["task"] in theirs[1]]
     kept = {row["experiment"]: {k: v for k, v in row.items() if k not in ("tasks", "seeds", "trials")} for row in rows}
     shown = {c["task"]: {k: v for k, v in c.items() if k not in ("no_data", "sample", "metric")} for c in columns}
-    order = {"of rows": list(kept), "of columns": list(shown), "by": config["order"]}
+    order = {"of rows": list(kept), "of columns": list(shown), "by": config.get("order")}
     return {**config, "rows": kept, "columns": shown, "order": order}
 
 

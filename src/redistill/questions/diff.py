@@ -26,6 +26,11 @@ class Changed:
     old: Number | None
     new: Number | None
 
+    @property
+    def same_number(self) -> bool:
+        """Whether it has the same number nevertheless, seed by seed."""
+        return self.old is not None and self.new is not None and self.old.content() == self.new.content()
+
 
 @dataclass(frozen=True)
 class Group:
@@ -129,7 +134,7 @@ def _moved(old: State, new: State, vanished: set[Place], appeared: set[Place]) -
 
 
 def _groups(explainer: Explainer, changed: dict[Place, Changed], old: State, new: State) -> list[Group]:
-    """The causes of everything that differs, those together that reach the same; the narrowest reach first."""
+    """The causes of everything that differs, those together that reach the same; the narrowest first."""
     cells: dict[Cause, set[Place]] = {}
     tables: dict[Cause, set[str]] = {}
     where: dict[Cause, set[str]] = {}
@@ -150,7 +155,7 @@ def _groups(explainer: Explainer, changed: dict[Place, Changed], old: State, new
     for cause in sorted(where):
         reach = tuple(sorted(cells.get(cause, ()))), tuple(sorted(tables.get(cause, ())))
         alike.setdefault(reach, []).append(cause)
-    ordered = sorted(alike.items(), key=lambda item: (len(item[0][0]), item))
+    ordered = sorted(alike.items(), key=lambda item: (not item[0][0], len(item[0][0]), item))
     return [Group({c: tuple(sorted(where[c])) for c in causes}, *reach) for reach, causes in ordered]
 
 

@@ -7,7 +7,7 @@ from redistill.questions import places
 from redistill.questions.causes import Cause
 from redistill.questions.diff import Differences, Group, Unexplained, error_of
 from redistill.questions.kinds import counted, plural
-from redistill.questions.state import Place, points
+from redistill.questions.state import Place, by_row, points
 
 MOST_CAUSES, MOST_CELLS = 20, 40  # of one group that are printed; JSON has all
 
@@ -32,18 +32,19 @@ def in_text(found: Differences) -> str:
 
 def _head(found: Differences) -> str:
     total = len(found.old.cells)
+    cells = f"{len(found.changed)} of {total} cells {'is' if len(found.changed) == 1 else 'are'}"
     if found.new.plan is not None:
         compared = total - len(found.no_data)
         if found.same:
             return f"{found.old.study}: its {compared} cells are what today's configs and code give; nothing is stale"
-        said = f"{len(found.changed)} of {total} cells {'is' if len(found.changed) == 1 else 'are'} stale"
         made = counted(found.remade)
         more = f"; {made} would be made" if made else ""
-        return f"{found.old.study}: {said}{_more(found)}{more}"
+        return f"{found.old.study}: {cells} stale{_more(found)}{more}"
     if found.same:
         return f"{found.old.said} and {found.new.said}: {total} cells, and nothing differs"
-    differ = "differs" if len(found.changed) == 1 else "differ"
-    return f"{found.old.said} -> {found.new.said}: {len(found.changed)} of {total} cells {differ}{_more(found)}"
+    another = sum(not cell.same_number for cell in found.changed.values())
+    numbers = f", {another or 'none'} with another number" if found.changed else ""
+    return f"{found.old.said} -> {found.new.said}: {cells} made of something else{numbers}{_more(found)}"
 
 
 def _more(found: Differences) -> str:
@@ -104,8 +105,14 @@ def _data_sets(found: Differences, group: Group) -> list[str]:
 
 def _reach(found: Differences, group: Group) -> Iterator[str]:
     if group.cells:
-        yield f"-> {len(group.cells)} {plural('cell', len(group.cells))}"
-        yield from _cells(found, group.cells)
+        same = [place for place in group.cells if found.changed[place].same_number]
+        other = [place for place in group.cells if place not in same]
+        counted = f"-> {len(group.cells)} {plural('cell', len(group.cells))}"
+        yield counted if not same else f"{counted}, {len(other) or 'none'} with another number"
+        yield from _cells(found, other)
+        if same and other:
+            yield "  and with the same number as before:"
+        yield from by_row(same)
     if group.tables:
         names = ", ".join(group.tables)
         yield f"-> what is written in {plural('table', len(group.tables))} {names}, beside numbers"
@@ -128,7 +135,7 @@ def _numbers(found: Differences, place: Place) -> tuple[str, str]:
     if old is None or new is None:
         return str(old or new or ""), ""
     error = error_of(old, new)
-    spread = f" ± {points(error)}" if error is not None else ", spread not known: one run"
+    spread = f" ± {points(error)}" if error is not None else " (of one run)"
     return f"{old} -> {new}", f"{points(new.mean - old.mean, '+')}{spread}"
 
 
@@ -177,7 +184,8 @@ def _name(place: Place) -> str:
 def _changed(found: Differences, place: Place) -> dict[str, Any]:
     cell = found.changed[place]
     before = {"was": _name(cell.before)} if cell.before != place else {}
-    return before | {"old_key": cell.old_key, "new_key": cell.new_key, **_both(found, place)}
+    keys = {"old_key": cell.old_key, "new_key": cell.new_key, "same_number": cell.same_number}
+    return before | keys | _both(found, place)
 
 
 def _both(found: Differences, place: Place) -> dict[str, Any]:

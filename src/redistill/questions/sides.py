@@ -30,16 +30,21 @@ def side(root: Path, written: str, study: str) -> State:
     """
     if written == HERE:
         return as_published(root, study)
-    name, at, commit = written.partition("@")
+    name, at, named = written.partition("@")
     if at:
-        return as_published(root, compose.name_of("studies", name) or study, _commit(root, commit or "HEAD"))
+        return as_published(root, compose.name_of("studies", name) or study, commit(root, named or "HEAD"))
     name = compose.name_of("studies", written)
     if name in published.studies(root) or name in compose.known(root, "studies"):
         return as_published(root, name)
-    return as_published(root, study, _commit(root, written))
+    return as_published(root, study, commit(root, written))
 
 
-def _commit(root: Path, written: str) -> str:
+def commit(root: Path, written: str) -> str:
+    """A commit by any name that git knows, shortened.
+
+    Raises:
+        RedistillError: git knows none.
+    """
     found = commit_named(root, written)
     if found is None:
         known = ", ".join(f"`{name}`" for name in published.studies(root)) or "none"

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -50,6 +50,15 @@ class Number:
 def points(value: float, sign: str = "-") -> str:
     """A value times 100, as tables print it: no `-0.0`."""
     return format(round(100 * value, 1) + 0.0, f"{sign}.1f")
+
+
+def by_row(cells: Iterable[Place]) -> list[str]:
+    """Lines with the table and row of cells, and their columns."""
+    columns: dict[str, list[str]] = {}
+    for table, row, column in cells:
+        columns.setdefault(f"{table} / {row}", []).append(column)
+    width = max(map(len, columns), default=0)
+    return [f"  {name:<{width}}  {', '.join(names)}" for name, names in columns.items()]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from redistill.provenance.published import Published
 from redistill.questions import meanings
 from redistill.questions.kinds import counted
 from redistill.questions.meanings import Meaning
-from redistill.questions.state import Place, whole
+from redistill.questions.state import Place, by_row, whole
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def in_text(answer: Answer) -> str:
         depend = "depends" if len(use.cells) == 1 else "depend"
         way = f", by way of {kinds}" if kinds else ""
         lines.append(f"{use.study}: {len(use.cells)} of {use.all_cells} cells {depend} on it{way}")
-        lines += _rows(use.cells)
+        lines += by_row(use.cells)
         lines += [f"  what is written in table {name} beside its numbers" for name in use.tables
                   if name not in {table for table, _, _ in use.cells}]  # fmt: skip
     if not answer.uses:
@@ -92,15 +92,6 @@ def in_text(answer: Answer) -> str:
             f"no number of {', '.join(answer.studies)} depends on it" + (f": {answer.hint}" if answer.hint else "")
         )
     return "\n".join(lines) + "\n"
-
-
-def _rows(cells: tuple[Place, ...]) -> list[str]:
-    """Cells by table and row, with their columns."""
-    columns: dict[tuple[str, str], list[str]] = {}
-    for table, row, column in cells:
-        columns.setdefault((table, row), []).append(column)
-    width = max((len(f"{table} / {row}") for table, row in columns), default=0)
-    return [f"  {f'{table} / {row}':<{width}}  {', '.join(names)}" for (table, row), names in columns.items()]
 
 
 def content(answer: Answer) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from redistill.plan import Plan, make_plan
 from redistill.provenance import record, store
 from redistill.provenance.keys import canonical
 from redistill.provenance.published import Published, Thing
-from redistill.questions import places, words
+from redistill.questions import places, sides, words
 from redistill.questions.state import Number, Place, json_of, numbers, whole
 
 _SEED = re.compile(r" · seed ([0-9]+)")
@@ -96,7 +96,7 @@ def why(
     Raises:
         RedistillError: there is no such cell or key, or several; or the study has no results.
     """
-    read = whole(root, study, commit)
+    read = whole(root, study, sides.commit(root, commit) if commit is not None else None)
     place, thing = _found(read, what, table, row, column)
     return _Builder(read, place, thing).chain()
 
