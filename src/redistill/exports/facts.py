@@ -160,17 +160,26 @@ def _hardware(machine: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _sources(root: Path, things: Iterable[Thing]) -> Iterator[Source]:
-    known = compose.load(root / "configs" / "sources.yaml", "configs/sources.yaml")
-    said = {name: compose.validate(schema.Source, known.sub(name), name) for name in known.data}
+    known = sources_on_file(root)
     for thing in things:
         if thing.kind in ("data", "model"):
-            fetched = thing.parts["config"]
-            source = next((s for s in said.values() if s.is_fetched_by(fetched)), None)
-            yield Source(
-                thing.title, thing.key, thing.kind, source.licence if source else UNKNOWN,
-                source.citation if source else UNKNOWN, source.note if source else "", url(fetched["origin"]),
-                {name: entry["sha256"] for name, entry in sorted(thing.files.items()) if name != "counts.json"},
-            )  # fmt: skip
+            digests = {name: entry["sha256"] for name, entry in sorted(thing.files.items()) if name != "counts.json"}
+            yield source(known, thing.key, thing.kind, thing.title, thing.parts["config"], digests)
+
+
+def sources_on_file(root: Path) -> list[schema.Source]:
+    """What configs/sources.yaml has today."""
+    known = compose.load(root / "configs" / "sources.yaml", "configs/sources.yaml")
+    return [compose.validate(schema.Source, known.sub(name), name) for name in known.data]
+
+
+def source(
+    known: list[schema.Source], key: str, kind: str, title: str, fetched: dict[str, Any], digests: dict[str, str]
+) -> Source:
+    """What is known of a source that was fetched as `fetched` says."""
+    said = next((one for one in known if one.is_fetched_by(fetched)), None)
+    licence, citation, note = (said.licence, said.citation, said.note) if said else (UNKNOWN, UNKNOWN, "")
+    return Source(title, key, kind, licence, citation, note, url(fetched["origin"]), digests)
 
 
 def url(origin: dict[str, Any]) -> str | None:
