@@ -1,7 +1,9 @@
 """Verdicts on published numbers: the statistics, what is comparable, and our own earlier results."""
 
+import dataclasses
 import json
 import math
+import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -253,6 +255,29 @@ def test_a_baseline_needs_no_seeds_but_examples(study: PublishedStudy) -> None:
     assert "the examples are too few" in one.reason
 
 
+def test_a_file_may_say_that_its_numbers_are_of_the_same_examples(study: PublishedStudy) -> None:
+    claim(study, row="floor", value=mean_of(study, "floor"))
+    file = study.root / "configs" / "references" / "nobody.yaml"
+    file.write_text(file.read_text(encoding="utf-8") + "examples: same\n", encoding="utf-8")
+    (one,) = verdict.verdicts(study.root, "small")
+    assert (one.verdict, one.low) == (REPRODUCED, pytest.approx(one.mean))
+    assert "one run is enough" in one.reason
+
+
+def test_examples_count_without_the_store_too(study: PublishedStudy) -> None:
+    made = published.read(study.root, "small")
+    number = numbers.of_cells(made)["pictures", "plain", "marks"]
+    drawn = verdict.variance_of_examples(made, number)
+    shutil.rmtree(study.root / "store" / "runs")
+    share = number.sample.mean / 100
+    assert verdict.variance_of_examples(made, number) == pytest.approx(1e4 * share * (1 - share) / 60)
+    assert drawn == pytest.approx(1e4 * share * (1 - share) / 60, rel=0.7)  # of two runs on the same examples: less
+    assert drawn < 1e4 * share * (1 - share) / 60
+    assert verdict.variance_of_examples(made, dataclasses.replace(number, metric="f1")) is None
+    claim(study)
+    assert verdict.verdicts(study.root, "small")[0].verdict in (UNDECIDED, NOT_REPRODUCED)
+
+
 def test_the_whole_dev_split_of_a_source_is_no_sample(study: PublishedStudy) -> None:
     cells = numbers.of_cells(published.read(study.root, "small"))
     assert cells["texts", "floor", "words"].whole
@@ -393,6 +418,26 @@ def test_the_projects_own_claims_on_glue_are_whole() -> None:
     assert all("Matsubara" in label for label, _ in unsaid)
 
 
+def test_recorded_scores_are_judged_by_claims_of_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The project's own study: published checkpoints as they are, so that one submission decides."""
+    scores = {"CoLA": 57.3, "MRPC": {"f1": 80.0, "accuracy": 75.0}, "STS-B": {"pearson": 85.6, "spearman": 85.0}}
+    config = {"rows": [{"name": "bert-base-kd", "recorded": scores}, {"name": "bert-base", "recorded": None}]}
+    run = published.Thing("r", "run", "r", "runs", "d", {}, {}, {"config": {"stages": []}})
+    table = published.Thing("t", "scores", "submissions", "results", "d", {}, {}, {"config": config})
+    runs = (published.Run("bert-base-kd", "published/bert-base-kd", "glue/cola", 0, "r"),)
+    made = published.Published(ROOT, "published", None, {}, {"r": run, "t": table}, runs)
+    monkeypatch.setattr(verdict.published, "read", lambda *_: made)
+    found = {one.claim.place[1:]: one for one in verdict.verdicts(ROOT, "published", "submissions")}
+    kd = {column: one for (recipe, column), one in found.items() if recipe == "published/bert-base-kd"}
+    assert (kd["CoLA"].verdict, kd["CoLA"].claim.value) == (REPRODUCED, 57.0)
+    assert (kd["MRPC"].verdict, kd["MRPC"].mean) == (NOT_REPRODUCED, 80.0)  # by F1, as it was published
+    assert (kd["STS-B"].verdict, kd["STS-B"].reason) == (
+        verdict.NOT_COMPARED, "it was not said which metric the claim is"
+    )  # fmt: skip
+    assert kd["RTE"].reason == "no score of the server is recorded"
+    assert found["published/bert-base", "CoLA"].verdict == verdict.NOT_COMPARED
+
+
 # --- our own earlier results -----------------------------------------------------------------------------------------
 
 
@@ -450,8 +495,6 @@ def test_equal_numbers_from_other_weights_are_not_called_the_same_bytes(study: P
 
 
 def test_another_study_is_compared_place_by_place(study: PublishedStudy) -> None:
-    import shutil
-
     shutil.copytree(study.results, study.root / "results" / "again")
     assert {one.verdict for one in against.against(study.root, "small", "again")} == {against.SAME_BYTES}
     with pytest.raises(RedistillError, match="nowhere"):

@@ -17,7 +17,8 @@ DEFAULT_MARGIN = 1.0
 class Claim:
     """A published number in points, and the place in our tables where it is to be reproduced.
 
-    `metric` and `split` are None where nobody said which.
+    `metric` and `split` are None where nobody said which; `examples` says whether it is of the `same` ones as ours or of
+    `others`, where somebody said that.
     """
 
     place: Place
@@ -28,6 +29,7 @@ class Claim:
     margin: float
     label: str
     source: str
+    examples: str | None = None
 
 
 def of_study(checked: Checked) -> list[Claim]:
@@ -64,6 +66,5 @@ def _claim(
 ) -> Claim:
     metric = {**file.metrics, **row.metrics}.get(column)
     points = margin or file.margins.get(column, DEFAULT_MARGIN)
-    return Claim(
-        place, task, row.scores[column], metric, file.split, points, row.label, row.source or file.source or row.label
-    )
+    source = row.source or file.source or row.label
+    return Claim(place, task, row.scores[column], metric, file.split, points, row.label, source, file.examples)

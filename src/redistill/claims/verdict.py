@@ -1,7 +1,7 @@
 """Verdicts: which published numbers a study has reproduced, which it has not, and what it would take to know."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,8 @@ def _judged(made: Published, claim: Claim, number: Number | None) -> Verdict:
         return Verdict(claim, NOT_COMPARED, reason=recorded)
     if (why := _other(claim, number)) is not None:
         return Verdict(claim, NOT_COMPARED, reason=why)
+    if claim.examples is not None:
+        number = replace(number, whole=claim.examples == "same")
     examples = variance_of_examples(made, number)
     if examples is None:
         why = "its examples are a sample, whose spread only predictions tell: `redistill pull` brings them"

@@ -1,5 +1,7 @@
 """Published numbers, configs/references/*.yaml: they stand beside recorded ones, or are to be reproduced."""
 
+from typing import Literal
+
 from pydantic import Field, PositiveFloat
 
 from redistill.config.schema.values import Name, OfficialSplit, Strict, Word
@@ -22,6 +24,11 @@ class References(Strict):
     rows: dict[Word, Reference] = Field(min_length=1, description="Rows by name")
     source: str | None = Field(None, description="Where the rows were published")
     split: OfficialSplit | None = Field(None, description="Split that the numbers are of; without, nothing is judged")
+    examples: Literal["same", "others"] | None = Field(
+        None,
+        description="Whether the numbers are of the very examples that the study has; if not given, they are where its "
+        "split is the whole of its source's",
+    )
     tasks: dict[str, Name] = Field(default={}, description="The task that each column is of")
     metrics: dict[str, Word] = Field(
         default={},
