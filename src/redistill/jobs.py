@@ -174,6 +174,19 @@ def begin(plan: Plan) -> None:
     failures.forget(plan.root, [node.key for node in missing])
 
 
+def bring(plan: Plan, remote: str) -> None:
+    """Bring what others have pushed of a study to a remote of DVC's, so that it is not made again.
+
+    Raises:
+        RedistillError: the remote cannot be read, or something in it is not what was published.
+    """
+    from redistill.provenance.versions import pull
+
+    shared.take(plan.root)
+    moved = pull(plan.root, [], remote, also=plan.nodes)
+    print(f"{moved.things} things of the study were brought from the remote `{remote}`", file=sys.stderr)
+
+
 def keep_warm(plan: Plan) -> None:
     """Let this process' jobs find a forge for what is missing, until it ends."""
     until_the_end = ExitStack()

@@ -9,6 +9,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from redistill.config.compose import known
@@ -98,18 +99,24 @@ def _noted(root: Path, complete: set[str]) -> set[str]:
 
 
 def _published(root: Path) -> set[str]:
-    return {key for study in published.studies(root) for key in published.read(root, study).things}
+    keys = set[str]()
+    for file in (root / "results").glob("*/manifests.json"):
+        keys |= _keys(file.read_text(encoding="utf-8"), str(file.relative_to(root)))
+    return keys
 
 
 def _published_at(root: Path, commit: str) -> set[str]:
     keys = set[str]()
     names = _git(root, "ls-tree", "-r", "--name-only", commit, "--", "results").splitlines()
     for name in [name for name in names if name.endswith("/manifests.json")]:
-        try:
-            keys |= set(json.loads(published.shown(root, commit, name)))
-        except (ValueError, TypeError):
-            raise RedistillError(f"{name} at {commit} is not JSON, so what its tables reach is unknown") from None
+        keys |= _keys(published.shown(root, commit, name), f"{name} at {commit}")
     return keys
+
+
+def _keys(manifests: str, where: str) -> set[str]:
+    with suppress(ValueError, AttributeError):
+        return set(json.loads(manifests).keys())
+    raise RedistillError(f"{where} cannot be read, so what its tables reach is unknown; git has it as it was")
 
 
 def _git(root: Path, *arguments: str) -> str:
