@@ -34,7 +34,7 @@ def write(root: Path, name: str, to: Path) -> int:
         store.write_atomically(to, store.pretty(_in_order(json.loads(str(made.serialize(format="json"))))))
     except OSError as error:
         raise RedistillError(f"{to}: cannot be written: {error.strerror or error}") from None
-    return len(made.get_records())
+    return len(list(made.get_records()))
 
 
 def _in_order(value: Any) -> Any:
@@ -70,18 +70,19 @@ def document(study: Study) -> "ProvDocument":
 def _add(found: "ProvDocument", study: Study, thing: Thing, made: Made | None) -> None:
     """A thing, what made it, and what it was made from."""
     entity, activity = f"thing:{thing.key}", f"make:{thing.key}"
+    start, end = (made.start, made.end) if made else (None, None)
     found.collection(entity, _of_thing(study, thing))
-    found.activity(activity, made and made.start, made and made.end, _of_activity(thing, made))
-    found.wasGeneratedBy(entity, activity, made and made.end)
+    found.activity(activity, start, end, _of_activity(thing, made))
+    found.wasGeneratedBy(entity, activity, end)
     for role, key in thing.inputs.items():
-        found.used(activity, f"thing:{key}", made and made.start, None, {"prov:role": role})
+        found.used(activity, f"thing:{key}", start, None, {"prov:role": role})
         found.wasDerivedFrom(entity, f"thing:{key}", activity)
     values = [score["value"] for score in facts.metrics(study.root, thing)["dev"].values()] if thing.cells else []
     for place in thing.cells:
         number = f"number:{sha256_text(place)[:16]}"
         mean = round(sum(values) / len(values), 6)
         found.entity(number, {"prov:label": place, "prov:value": mean, "redistill:kind": "number"})
-        found.wasGeneratedBy(number, activity, made and made.end)
+        found.wasGeneratedBy(number, activity, end)
         for key in thing.inputs.values():
             found.wasDerivedFrom(number, f"thing:{key}", activity)
 
