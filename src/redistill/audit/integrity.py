@@ -9,7 +9,7 @@ from pathlib import Path
 
 from redistill.audit.asked import Scope
 from redistill.audit.report import Report
-from redistill.provenance import seal, store
+from redistill.provenance import seal, store, verify
 from redistill.provenance.keys import canonical
 from redistill.provenance.published import Thing
 
@@ -29,11 +29,16 @@ def integrity(scope: Scope, report: Report, planned: str | None, trusted: str | 
     counted = report.count(LEVEL, "files in the store")
     counted.of += sum(len(thing.files) for thing in scope.things)
     believed = [thing for thing in there if thing.key not in report.broken]
+    crate = verify.listed(scope.root)
     with ThreadPoolExecutor(THREADS) as pool:
         for thing, found in zip(believed, pool.map(lambda t: list(_problems(scope.root, t)), believed), strict=True):
             counted.checked += len(thing.files)
             for file, message in found:
-                report.say_wrong(LEVEL, file, message, thing.key)
+                if crate and file not in crate and not (scope.root / file).exists():
+                    counted.checked -= 1
+                    report.say_unchecked(LEVEL, file, "was left out of this crate", thing.key)
+                else:
+                    report.say_wrong(LEVEL, file, message, thing.key)
     if scope.study:
         _gathered(scope, report, planned)
         _sealed(scope, report, trusted)

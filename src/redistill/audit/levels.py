@@ -1,6 +1,9 @@
 """The audit itself: what was asked for, level by level."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from redistill.audit.asked import Scope, asked
 from redistill.audit.integrity import integrity
@@ -12,6 +15,9 @@ from redistill.audit.today import planned, stale
 from redistill.config import compose
 from redistill.config.schema import Reproduction, Study
 from redistill.errors import ConfigError, RedistillError, nearest
+from redistill.plan import Plan
+
+Found = TypeVar("Found")
 
 
 def audit(
@@ -55,19 +61,36 @@ def audit(
 
 
 def _levels(scope: Scope, level: str, report: Report, sample: Sample, trusted: str | None) -> None:
-    wanted = LEVELS[: LEVELS.index(level) + 1]
+    plan = _guarded(report, "trace", partial(_trace, scope, report))
+    if not scope.whole:
+        report.chain += chain(scope)
+    if sample.asked is not None:
+        report.sample = {"asked": sample.asked, "seed": sample.seed}
+    for one in LEVELS[1 : LEVELS.index(level) + 1]:
+        if one == "integrity":
+            _guarded(report, one, partial(integrity, scope, report, plan.target.key if plan else None, trusted))
+        else:
+            _guarded(report, one, partial(remade, scope, one, report, sample, _rule(scope)))
+
+
+def _trace(scope: Scope, report: Report) -> Plan | None:
     trace(scope, report)
     plan = planned(scope, report)
     if plan is not None:
         stale(scope, plan, report)
-    if not scope.whole:
-        report.chain += chain(scope)
-    if "integrity" in wanted:
-        integrity(scope, report, plan.target.key if plan else None, trusted)
-    if sample.asked is not None:
-        report.sample = {"asked": sample.asked, "seed": sample.seed}
-    for one in wanted[2:]:
-        remade(scope, one, report, sample, _rule(scope))
+    return plan
+
+
+def _guarded(report: Report, level: str, check: Callable[[], Found]) -> Found | None:
+    """Do a part of an audit. Where something is wrong already, what is read may have any form: then it ends there."""
+    try:
+        return check()
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        if not report.wrong:
+            raise
+        said = f"what is wrong keeps the rest of this level from being checked ({type(error).__name__}: {error})"
+        report.say_unchecked(level, "", said)
+        return None
 
 
 def _rule(scope: Scope) -> Reproduction:

@@ -1,6 +1,7 @@
 """Trace: every link of the chain is there, from the cells to the sources, with licences and records."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from redistill.audit import results
 from redistill.audit.asked import Scope
@@ -28,7 +29,7 @@ def trace(scope: Scope, report: Report) -> None:
     known = _sources(scope, report)
     for thing in scope.things:
         _present(scope, thing, report)
-        if thing.kind in SOURCES:
+        if thing.kind in SOURCES and thing.key not in report.broken:
             _source(scope, thing, known, report)
     _records(scope, report)
 
@@ -114,7 +115,9 @@ def chain(scope: Scope) -> Iterator[str]:
 def _licence(thing: Thing, known: dict[str, schema.Source]) -> str:
     if thing.kind not in SOURCES:
         return ""
-    found = [source for source in known.values() if source.is_fetched_by(thing.parts["config"])]
+    found = []
+    with suppress(LookupError, TypeError):  # its parts are not what they were
+        found = [source for source in known.values() if source.is_fetched_by(thing.parts["config"])]
     return f", {found[0].licence}: {found[0].citation}" if found else ", of a licence that is not known"
 
 

@@ -48,7 +48,7 @@ def remade(scope: Scope, level: str, report: Report, sample: Sample, rule: Repro
         things = [t for t in things if t.kind != "run" or PREDICTIONS in t.files]
     taken = things
     if sample.asked is not None and level != "recompute":
-        taken = drawn(things, sample.asked, sample.seed, scope.published.digest)
+        taken = drawn(things, sample.asked, sample.seed, scope.published.digest, scope.top)
     chosen = {thing.key for thing in taken}
     with scratch(scope.root) as folder:
         tasks = dict(_tasks(scope, level, taken, folder, report))

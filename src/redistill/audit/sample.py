@@ -8,17 +8,17 @@ from redistill.errors import RedistillError
 from redistill.provenance.published import Thing
 
 
-def drawn(things: Sequence[Thing], asked: str, seed: int, root: str) -> list[Thing]:
+def drawn(things: Sequence[Thing], asked: str, seed: int, root: str, first: Sequence[str] = ()) -> list[Thing]:
     """So many of the things, or such a share of them, in the order in which they were drawn; one at least.
 
-    A larger sample with the same seed has the smaller one in it.
+    A larger sample with the same seed has the smaller one in it. What was asked for by its key comes `first`.
 
     Raises:
         RedistillError: `asked` is no number and no share.
     """
 
-    def place(thing: Thing) -> str:
-        return hashlib.sha256(f"{root} {seed} {thing.key}".encode()).hexdigest()
+    def place(thing: Thing) -> tuple[bool, str]:
+        return thing.key not in first, hashlib.sha256(f"{root} {seed} {thing.key}".encode()).hexdigest()
 
     return sorted(things, key=place)[: count(asked, len(things))]
 

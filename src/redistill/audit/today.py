@@ -41,7 +41,7 @@ def stale(scope: Scope, plan: Plan, report: Report) -> None:
     report.count(LEVEL, "things that configs and code ask for").checked += len(scope.things)
     if _same(scope, plan, asked):
         return
-    if scope.lost:
+    if scope.lost or report.broken & {thing.key for thing in scope.things if thing.key not in asked}:
         report.say_unchecked(LEVEL, "", "the chain is broken, so it is not compared with today's configs and code")
         return
     tables = {name: thing.key for name, thing in read.tables.items()}
@@ -112,7 +112,18 @@ def _others(scope: Scope, plan: Plan, asked: set[str], explained: bool) -> Itera
         yield Finding(LEVEL, file, f"asks for {' / '.join(place)}, which was not published")
     for place in sorted(read.keys() - today.keys()):
         yield Finding(LEVEL, file, f"does not ask for {' / '.join(place)} any more", read[place].key)
-    if not explained and read.keys() == today.keys():
-        other = [key for key in _behind(plan) if key not in scope.published.things]
-        names = [plan.nodes[key].title for key in other[:1]] or ["other names for what was published"]
-        yield Finding(LEVEL, file, f"asks for {len(other)} other things, the first is {names[0]}")
+    if explained or read.keys() != today.keys():
+        return
+    other = [key for key in _behind(plan) if key not in scope.published.things]
+    if other:
+        said = f"asks for {len(other)} other things, the first is {plan.nodes[other[0]].title}"
+        yield Finding(LEVEL, file, said)
+        return
+    for thing in scope.things:
+        if thing.key in plan.nodes and plan.nodes[thing.key].title != thing.title:
+            said = f"calls {thing.key} `{thing.title}`, and today's configs `{plan.nodes[thing.key].title}`"
+            yield Finding(LEVEL, f"results/{scope.study}/manifests.json", said, thing.key)
+    if [(r.table, r.experiment, r.task, r.seed, r.key) for r in scope.published.runs] != [
+        (r.table, r.experiment, r.task, r.seed, r.key) for r in plan.runs
+    ]:
+        yield Finding(LEVEL, f"results/{scope.study}/runs.tsv", "has not the lines that today's configs ask for")
