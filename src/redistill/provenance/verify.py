@@ -169,15 +169,20 @@ def folder(where: Path, trusted: str | None = None, sums: str | None = None) -> 
             yield False, f"{study}: its files cannot be read together ({error.__class__.__name__}: {error})"
 
 
+def listed(where: Path) -> dict[str, str]:
+    """The SHA-256 of every file of a crate, as SHA256SUMS has them; nothing where there is no crate."""
+    if not (where / SUMS).is_file():
+        return {}
+    lines = (where / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+
+
 def _sums(where: Path, trusted: str | None) -> Iterator[Found]:
     """Every file of a crate against SHA256SUMS, and that against its own digest."""
     if not (where / SUMS).is_file():
         yield (None, f"there is no {SUMS}: this is no crate") if trusted is None else (False, f"{SUMS}: missing")
         return
-    own, said = _sha256(where / SUMS), {}
-    for line in (where / SUMS).read_text(encoding="utf-8", errors="replace").splitlines():
-        digest, _, name = line.partition("  ")
-        said[name] = digest
+    own, said = _sha256(where / SUMS), listed(where)
     if trusted not in (None, own):
         yield False, f"{SUMS}: its SHA-256 is {own}, expected {trusted}"
     files = {file.relative_to(where).as_posix() for file in where.rglob("*") if file.is_file()} - {SUMS}
