@@ -168,7 +168,16 @@ def test_words_of_a_table_are_stale_and_no_number_is(study: PublishedStudy) -> N
     (group,) = found.groups
     assert group.tables == ("pictures",)
     assert {cause.name: where for cause, where in group.causes.items()} == {"label of a row": ("taught",)}
-    assert "what is written in table pictures" in shown.in_text(found)
+    text = shown.in_text(found)
+    assert "what is written in table pictures" in text
+    line = (
+        (study.root / "configs/experiments/taught.yaml").read_text(encoding="utf-8").splitlines().index("label: Pupil")
+    )
+    assert f"label of a row: Taught -> Pupil  (taught)  configs/experiments/taught.yaml:{line + 1}" in text
+    edit(study, "studies/small.yaml", "- {experiment: taught}", "- {experiment: taught, label: Scholar}")
+    text = shown.in_text(stale(study.root, STUDY))
+    assert "label of a row: Taught -> Scholar  (taught)" in text
+    assert "taught.yaml" not in text  # which says another one
 
 
 def test_a_teacher_that_changes_reaches_what_learns_from_it(study: PublishedStudy) -> None:

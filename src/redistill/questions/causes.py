@@ -105,7 +105,7 @@ def own(old: Thing, new: Thing) -> Iterator[Reason]:
     for change in changes(a, b):
         if new.kind == "table" and change.path[:2] in (("config", "rows"), ("config", "columns")) and change.path[3:]:
             what = f"{'.'.join(change.path[3:])} of a {change.path[1].removesuffix('s')}"  # the same of many is one
-            yield Reason(Cause("config", what, _text(change.old), _text(change.new)), change.path[2])
+            yield Reason(Cause("config", what, _text(change.old), _text(change.new), change.path[3:]), change.path[2])
             continue
         name, sides = ".".join(change.path[1:]) or change.path[0], (_text(change.old), _text(change.new))
         if change.path[0] == "code":

@@ -1,5 +1,6 @@
 """Where a value of a plan stands: file and line of the config that says it."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
@@ -17,12 +18,11 @@ def of_cause(plan: Plan, cause: Cause, where: Iterable[str], cells: Iterable[Pla
     """Where today's value of a cause stands; nothing of what no file says, such as a default, code or a package."""
     if cause.kind == "seed" and not cause.path:
         return sorted(set(_seeds(plan, cells)))
-    if cause.kind == "data":
-        return sorted({place for name in where for place in _in_sources(plan, name, cause.path)})
-    if cause.kind == "config":
-        return sorted({place for name in where for document in _documents(plan, name, cause.path)
-                       for place in _exactly(document, cause.path)})  # fmt: skip
-    return []
+    if not cause.path or not cause.new:
+        return []
+    documents = _in_sources if cause.kind == "data" else _documents
+    return sorted({place for name in where for document in documents(plan, name, cause.path)
+                   for place in _saying(document, cause)})  # fmt: skip
 
 
 def of_values(plan: Plan, title: str, paths: Iterable[Sequence[str]]) -> list[str]:
@@ -67,10 +67,22 @@ def _documents(plan: Plan, name: str, path: Sequence[str]) -> Iterator[Document]
             yield compose.read(plan.root, "tasks", name)
 
 
-def _in_sources(plan: Plan, name: str, path: Sequence[str]) -> Iterator[str]:
+def _in_sources(plan: Plan, name: str, _: Sequence[str]) -> Iterator[Document]:
     known = compose.load(plan.root / "configs" / "sources.yaml", "configs/sources.yaml")
     if name in known.data:
-        yield from _exactly(known.sub(name), path)
+        yield known.sub(name)
+
+
+def _saying(document: Document, cause: Cause) -> Iterator[str]:
+    """The place of a cause's new value, unless another value stands there, which something else overrides."""
+    value, new = document.data, json.loads(cause.new)
+    for step in _key_path(cause.path):
+        try:
+            value = value[step]
+        except (LookupError, TypeError):
+            return
+    if value == new or isinstance(value, dict | list):
+        yield from _exactly(document, cause.path)
 
 
 def _exactly(document: Document, path: Sequence[str]) -> Iterator[str]:

@@ -52,7 +52,7 @@ def _more(found: Differences) -> str:
     said = [(len(found.appeared), "appear" if would else "appeared"), (len(found.moved), "renamed"),
             (len(found.vanished), "vanish" if would else "vanished")]  # fmt: skip
     tables = sorted({name for group in found.groups for name in group.tables})
-    beside = f"; {plural('table', len(tables))} {', '.join(tables)} beside the numbers" if tables else ""
+    beside = f", and words of {plural('table', len(tables))} {', '.join(tables)}" if tables else ""
     return "".join(f", {count} {word}" for count, word in said if count) + beside
 
 
