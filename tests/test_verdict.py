@@ -272,6 +272,7 @@ def test_examples_count_without_the_store_too(study: PublishedStudy) -> None:
     share = number.sample.mean / 100
     assert verdict.variance_of_examples(made, number) == pytest.approx(1e4 * share * (1 - share) / 60)
     assert drawn == pytest.approx(1e4 * share * (1 - share) / 60, rel=0.7)  # of two runs on the same examples: less
+    assert drawn is not None
     assert drawn < 1e4 * share * (1 - share) / 60
     assert verdict.variance_of_examples(made, dataclasses.replace(number, metric="f1")) is None
     claim(study)

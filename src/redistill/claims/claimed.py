@@ -17,8 +17,8 @@ DEFAULT_MARGIN = 1.0
 class Claim:
     """A published number in points, and the place in our tables where it is to be reproduced.
 
-    `metric` and `split` are None where nobody said which; `examples` says whether it is of the `same` ones as ours or of
-    `others`, where somebody said that.
+    `metric` and `split` are None where nobody said which; `examples` says whether it is of the `same` ones as ours or
+    of `others`, where somebody said that.
     """
 
     place: Place
