@@ -46,7 +46,7 @@ def deviations(root: Path, plan: Plan) -> list[Deviation]:
     if not seals:
         raise RedistillError(f"no plan of {study} was sealed; `redistill plan {study} --seal --key FILE` does that")
     counts, today = sealed_plan.reference(seals), declared.declared(plan)
-    later = [seal for seal in seals[::-1] if seal.digest != counts.digest and seal.date >= counts.date]
+    later = seals[: seals.index(counts)][::-1]
     amended = {one: seal.date for seal in reversed(later) for one in differences(counts.declared, seal.declared)}
     found = list(_of_seals(root, study, seals, counts, later))
     found += [Deviation(one.kind, one.what, amended.get(one, "")) for one in differences(counts.declared, today)]
