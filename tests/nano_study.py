@@ -80,7 +80,7 @@ def digests(nano: Nano) -> dict[str, dict[str, str]]:
     runs = [line.split("\t") for line in (results / "runs.tsv").read_text().splitlines()[1:]]
     kept = ("model.safetensors", "predictions.parquet", "log.jsonl")
     return {
-        f"{experiment} {task} {seed}": {name: d for name, d in manifests[key]["files"].items() if name in kept}
+        f"{experiment} {task} {seed}": {name: f["sha256"] for name, f in manifests[key]["files"].items() if name in kept}
         for _, experiment, task, seed, key in runs
     }
 
