@@ -59,9 +59,9 @@ QUESTIONS = (
 } ORDER BY ?run""",
     ),
     Question(
-        "teachers", "Which teachers taught this student?", ("student",),
+        "teachers", "Which teachers taught this student (its name or its key)?", ("student",),
         """SELECT DISTINCT ?teacher ?key WHERE {
-  ?made schema:result/schema:name ?student .
+  ?made schema:result/(schema:name|schema:identifier) ?student .
   { ?made schema:additionalProperty ?given .
     ?given schema:propertyID "#input" ; schema:name ?role ; schema:value ?key .
     FILTER(STRSTARTS(?role, "teacher ")) }
@@ -84,9 +84,9 @@ QUESTIONS = (
 } ORDER BY ?number""",
     ),
     Question(
-        "learning-rate", "What was the learning rate of this run, in each of its stages?", ("run",),
+        "learning-rate", "What was the learning rate of this run (its name or its key), in each of its stages?", ("run",),
         """SELECT ?setting ?value WHERE {
-  ?made schema:result/schema:name ?run ; schema:object ?given .
+  ?made schema:result/(schema:name|schema:identifier) ?run ; schema:object ?given .
   ?given schema:name ?setting ; schema:value ?value .
   FILTER(REGEX(?setting, "stages[.][0-9]+[.]optimiser[.]learning_rate$"))
 } ORDER BY ?setting""",
