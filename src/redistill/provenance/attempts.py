@@ -62,12 +62,12 @@ def note_killed(root: Path, key: str, title: str) -> None:
     with suppress(OSError, ValueError):
         begin = float(begun.read_text(encoding="utf-8"))
         last = max(file.stat().st_mtime for file in begun.parent.rglob("*"))
-        _add(root, key, title, _attempt(begin, max(begin, last), "killed", KILLED))
+        _add(root, key, title, begin, max(begin, last), "killed", KILLED)
         begun.unlink()
 
 
 def _end(root: Path, key: str, title: str, begin: float, outcome: str, said: str) -> None:
-    _add(root, key, title, _attempt(begin, time.time(), outcome, said))
+    _add(root, key, title, begin, time.time(), outcome, said)
     with suppress(OSError):
         _begun(root, key).unlink()
         _begun(root, key).parent.rmdir()  # if nothing else was left there
@@ -78,12 +78,11 @@ def forget(root: Path, key: str) -> None:
     _kept(root, key).unlink(missing_ok=True)
 
 
-def _attempt(begin: float, end: float, outcome: str, said: str) -> dict[str, Any]:
-    when = {"start": iso(begin), "end": iso(end), "seconds": round(end - begin, 3)}
-    return {**when, "outcome": outcome, "said": said[:LONGEST]}
-
-
-def _add(root: Path, key: str, title: str, attempt: dict[str, Any]) -> None:
+def _add(root: Path, key: str, title: str, begin: float, end: float, outcome: str, said: str) -> None:
+    attempt = {
+        "start": iso(begin), "end": iso(end), "seconds": round(end - begin, 3), "outcome": outcome,
+        "said": scrub.text(said, root)[:LONGEST],
+    }  # fmt: skip
     value = {"schema": SCHEMA, "key": key, "what": title, "attempts": [*of(root, key), attempt]}
     with suppress(OSError):  # a full disk takes no note of being full
         scrub.write(_kept(root, key), value, root)

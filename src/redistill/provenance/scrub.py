@@ -2,7 +2,8 @@
 
 Free text, such as what an attempt said when it failed, may hold any of them. Everything else that a record has is a
 digest, a version, a number or a name from the project's own files, in which only paths and secrets are looked for: a
-user who is called like a processor changes none. `key_parts` is kept to the letter, or the key would be another.
+user who is called like a processor changes none. `key_parts` and the thing's name, which results/ has too, are kept
+to the letter: another key would come of them.
 """
 
 import os
@@ -15,9 +16,9 @@ from typing import Any
 
 from redistill.provenance import store
 
-FREE, EXACT = ("said",), ("key_parts",)
+FREE, EXACT = ("said",), ("key_parts", "what")
 ORDINARY = ("root", "nobody", "user", "localhost", "home")  # names that tell nothing
-SHORTEST = 4  # of a secret: a variable that is called so and holds `1` is none
+SHORTEST = 6  # of a secret: a variable that is called so and holds `1` is none
 
 _SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSW|PWD_|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE|_AUTH|^AUTH", re.IGNORECASE)
 _SECRETS = re.compile(
@@ -32,12 +33,13 @@ _SAID = re.compile(
     re.IGNORECASE,
 )
 _PLACES = re.compile(
-    r"(?P<url>\b(?!file:)[a-z][a-z0-9+.-]*://[^\s'\"<>|]+)"
+    r"(?P<start>\A/[^:'\"\n]*(?=: ))"  # as errors of the system are said, whatever is in the path
+    r"|(?P<url>\b(?!file:)[a-z][a-z0-9+.-]*://[^\s'\"<>|]+)"
     r"|(?P<quote>['\"`])(?:file:)?(?:/|[A-Za-z]:[\\/]|\\\\)[^'\"`\n]*(?P=quote)"
     r"|(?P<path>(?:\bfile:|(?<![\w.~/<>-]))(?:/|\b[A-Za-z]:[\\/]|\\\\)(?:[^\s'\"`:,;()<>|]|\s(?=[^\s'\"`/]*/[^\s/]))+)"
 )
 _ADDRESS = re.compile(r"\b(?!127\.|0\.0\.0\.0)(?:\d{1,3}\.){3}\d{1,3}\b")
-_ENDING = re.compile(r"[^/\\]*[/\\][^/\\]+[/\\].*?([^/\\]+\.[A-Za-z]\w{0,11})$")
+_ENDING = re.compile(r"[^/\\]*[/\\][^/\\]+[/\\][^/\\]+[/\\].*?([^/\\]+\.[A-Za-z]\w{0,11})$")
 
 
 def write(file: Path, value: dict[str, Any], root: Path) -> None:
@@ -56,22 +58,28 @@ def _without(value: Any, root: Path, secrets: list[str], name: str = "") -> Any:
         return value
     if name in FREE:
         return text(value, root, secrets)
-    return _places(_keep_secret(value, secrets), root) if "/" in value or "\\" in value or secrets else value
+    value = _without_secrets(value, secrets)
+    return _places(value, root) if "/" in value or "\\" in value else value
 
 
 def text(said: str, root: Path, secrets: list[str] | None = None) -> str:
     """Free text without secrets, absolute paths, names of users and hosts, and addresses of machines."""
-    said = _places(_keep_secret(said, _secrets() if secrets is None else secrets), root)
+    secrets = _secrets() if secrets is None else secrets
+    said = _SAID.sub(r"\1<secret>", _SECRETS.sub("<secret>", _without_secrets(said, secrets)))
+    for start in (secret[:n] for secret in secrets for n in range(len(secret) - 1, SHORTEST - 1, -1)):
+        if said.rstrip(")").endswith(start):  # a message that was cut in its middle
+            said = said.rstrip(")").removesuffix(start) + "<secret>"
+    said = _places(said, root)
     for names, instead in ((_users(), "<user>"), (_hosts(), "<host>")):
         for name in sorted(names, key=len, reverse=True):
             said = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", instead, said, flags=re.IGNORECASE)
     return _ADDRESS.sub("<address>", said)
 
 
-def _keep_secret(said: str, secrets: list[str]) -> str:
+def _without_secrets(said: str, secrets: list[str]) -> str:
     for secret in secrets:
         said = said.replace(secret, "<secret>")
-    return _SAID.sub(r"\1<secret>", _SECRETS.sub("<secret>", said))
+    return said
 
 
 def _secrets() -> list[str]:
