@@ -84,7 +84,7 @@ QUESTIONS = (
 } ORDER BY ?number""",
     ),
     Question(
-        "learning-rate", "What was the learning rate of this run (its name or its key), in each of its stages?", ("run",),
+        "learning-rate", "What was the learning rate of this run (by name or key), in each of its stages?", ("run",),
         """SELECT ?setting ?value WHERE {
   ?made schema:result/(schema:name|schema:identifier) ?run ; schema:object ?given .
   ?given schema:name ?setting ; schema:value ?value .
