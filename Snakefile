@@ -19,7 +19,7 @@ MAKE = f"exec {sys.executable} -m redistill.job make{TRUST}"
 try:
     PLAN = make_plan(Path(workflow.basedir), STUDY)
     if workflow.is_main_process:
-        if config.get("remote") and not workflow.dryrun:
+        if config.get("remote") and not workflow.output_settings.dryrun:
             bring(PLAN, config["remote"])
         begin(PLAN)
 except RedistillError as error:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from exported_study import REPOSITORY, project
+from conftest import REPOSITORY
+from exported_study import project, records
 from published_study import STUDY, PublishedStudy, copied
 
 from redistill.audit import audit
@@ -103,6 +104,8 @@ def test_roc_validator_does_look(moved: Path, tmp_path: Path) -> None:
 def test_the_same_study_gives_the_same_crate(made: PublishedStudy, written: Path, tmp_path: Path) -> None:
     folder, digest = crate.write(made.root, STUDY, tmp_path / "again", author="Somebody")
     assert digest == store.sha256_file(written / verify.SUMS) == store.sha256_file(folder / verify.SUMS)
+    ends = [noted["end"] for noted in records(made).values()]
+    assert entities(folder)["./"]["datePublished"] == max(ends).replace("Z", "+00:00")
 
 
 def test_every_thing_has_its_action_with_tool_inputs_result_and_times(made: PublishedStudy, written: Path) -> None:

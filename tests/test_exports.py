@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from exported_study import COMMIT, LATER, REPOSITORY, RESUMED, project, records
+from conftest import REPOSITORY, SOURCES
+from exported_study import COMMIT, LATER, RESUMED, project, records
 from published_study import STUDY, PublishedStudy, copied
 
 from redistill.errors import IntegrityError, RedistillError
@@ -67,9 +68,14 @@ def runs(read: Published) -> list[published.Thing]:
     return [thing for thing in read.things.values() if thing.kind == "run"]
 
 
-def test_there_are_eleven_questions() -> None:
+def test_there_are_eleven_questions_and_the_page_has_them() -> None:
     assert len({question.name for question in queries.QUESTIONS}) == 11
-    assert all(question.asked.endswith("?") for question in queries.QUESTIONS)
+    page = (REPOSITORY / "docs" / "crates.md").read_text(encoding="utf-8")
+    for question in queries.QUESTIONS:
+        assert question.asked.endswith("?")
+        assert question.asked in page
+        assert question.sparql in page
+    assert queries.PREFIXES in page
 
 
 @pytest.mark.parametrize("number", [NUMBER, "texts / reader / words", "tuned / tuned / marks", "texts / floor / words"])
@@ -145,7 +151,7 @@ def test_seeds_of_a_number(read: Published, written: Path) -> None:
 def test_commits_of_the_code(read: Published, written: Path) -> None:
     count = len(read.things)
     assert asked(written, "commits") == [
-        (COMMIT, f"redistill at commit {COMMIT[:12]}", count - 1), (LATER, f"redistill at commit {LATER[:12]}", 1),
+        (COMMIT, f"redistill, commit {COMMIT[:12]}", count - 1), (LATER, f"redistill, commit {LATER[:12]}", 1),
     ]  # fmt: skip
 
 
@@ -211,7 +217,7 @@ def test_prov_is_the_same_in_every_process(made: PublishedStudy, tmp_path: Path)
     written = []
     for seed in ("1", "2"):
         written.append(tmp_path / seed)
-        environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(REPOSITORY / "src")}
+        environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(SOURCES)}
         subprocess.run([sys.executable, "-c", code, made.root, written[-1]], check=True, env=environment, timeout=60)
     assert written[0].read_bytes() == written[1].read_bytes()
 
@@ -401,7 +407,7 @@ def test_every_export_has_its_command(made: PublishedStudy, key: Path, tmp_path:
     def redistill(*arguments: str | Path, status: int = 0) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "redistill", *map(str, arguments)], cwd=made.root, capture_output=True, text=True,
-            timeout=120, env=os.environ | {"PYTHONPATH": str(REPOSITORY / "src")},
+            timeout=120, env=os.environ | {"PYTHONPATH": str(SOURCES)},
         )  # fmt: skip
         assert done.returncode == status, done.stderr
         assert "Traceback" not in done.stderr

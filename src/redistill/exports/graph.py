@@ -303,7 +303,7 @@ def _instruments(thing: Thing, made: Made | None, shared: dict[str, Entity]) -> 
         code = f"#code-{made.commit}{'' if made.clean else '-changed'}"
         changed = "" if made.clean else ", with changes that no commit has"
         shared[code] = {
-            "@id": code, "@type": "SoftwareSourceCode", "name": f"redistill at commit {made.commit[:12]}{changed}",
+            "@id": code, "@type": "SoftwareSourceCode", "name": f"redistill, commit {made.commit[:12]}{changed}",
             "version": made.commit, "programmingLanguage": "Python",
         }  # fmt: skip
         yield code

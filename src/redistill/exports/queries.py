@@ -59,7 +59,7 @@ QUESTIONS = (
 } ORDER BY ?run""",
     ),
     Question(
-        "teachers", "Which teachers taught this student (its name or its key)?", ("student",),
+        "teachers", "Which teachers taught this student (its name or key)?", ("student",),
         """SELECT DISTINCT ?teacher ?key WHERE {
   ?made schema:result/(schema:name|schema:identifier) ?student .
   { ?made schema:additionalProperty ?given .
@@ -84,7 +84,7 @@ QUESTIONS = (
 } ORDER BY ?number""",
     ),
     Question(
-        "learning-rate", "What was the learning rate of this run (by name or key), in each of its stages?", ("run",),
+        "learning-rate", "What was the learning rate of this run (its name or key), in each of its stages?", ("run",),
         """SELECT ?setting ?value WHERE {
   ?made schema:result/(schema:name|schema:identifier) ?run ; schema:object ?given .
   ?given schema:name ?setting ; schema:value ?value .

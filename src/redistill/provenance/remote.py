@@ -1,7 +1,7 @@
 """DVC's remote: a place for objects, each under its MD5, and for what was pushed under a key.
 
-Where it is, and who may go there, is DVC's configuration; its file systems know folders, S3, SSH and others. An object
-is written beside and renamed, or is whole by the nature of the place: what is there is whole.
+Where it is, and who may go there, is DVC's configuration; its file systems know folders, S3, SSH and others, and write an
+object beside and rename it, or to a place that knows whole objects only: what is there is whole.
 
 files/md5/<two digits>/<the others>    objects, as DVC has them; `.dir` behind a name: a list of files
 redistill/<key>.json                   what was pushed under a key: its area, and each file's MD5
@@ -190,11 +190,6 @@ def at_once(function: Callable[[Item], Result], items: Iterable[Item], what: str
 
 def _put(remote: Remote, file: Path, path: str) -> None:
     with _in_words(f"the remote `{remote.name}` does not take {file.name}"):
-        if remote.fs.protocol == "ssh":  # it would write in place
-            beside = remote.fs.join(remote.fs.parent(path), f".{file.name}.{os.getpid()}.{os.urandom(4).hex()}")
-            remote.fs.put_file(str(file), beside)
-            remote.fs.mv(beside, path)
-        else:
-            remote.fs.put_file(str(file), path)
+        remote.fs.put_file(str(file), path)
         if remote.is_folder:
             os.chmod(path, 0o444)  # as DVC does; one that can be written is one that it hashes again
