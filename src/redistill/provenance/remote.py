@@ -1,7 +1,7 @@
 """DVC's remote: a place for objects, each under its MD5, and for what was pushed under a key.
 
-Where it is, and who may go there, is DVC's configuration; its file systems know folders, S3, SSH and others, and write an
-object beside and rename it, or to a place that knows whole objects only: what is there is whole.
+Where it is, and who may go there, is DVC's configuration; its file systems know folders, S3, SSH and others, and write
+an object beside and rename it, or to a place that knows whole objects only: what is there is whole.
 
 files/md5/<two digits>/<the others>    objects, as DVC has them; `.dir` behind a name: a list of files
 redistill/<key>.json                   what was pushed under a key: its area, and each file's MD5
