@@ -189,7 +189,8 @@ def entry_of_a_manifest(made: PublishedStudy, draw: Draw) -> Tampering:
     elif what == "files":
         entry["files"][draw.choice(sorted(entry["files"]))]["sha256"] = f"{draw.getrandbits(256):064x}"
     elif what == "inputs":
-        entry["inputs"] = dict.fromkeys(entry["inputs"], draw.choice(sorted(entries))) or {"source": key}
+        other = draw.choice(sorted(entries.keys() - set(entry["inputs"].values())))
+        entry["inputs"] = dict.fromkeys(entry["inputs"], other) or {"source": other}
     else:
         values = {"title": "another", "digest": f"{draw.getrandbits(256):064x}", "kind": "model"}
         entry[what] = values.get(what) or draw.choice([area for area in store.AREAS if area != entry["area"]])

@@ -15,6 +15,7 @@ import pytest
 from conftest import SOURCES
 from published_study import STUDY, PublishedStudy, copied, publish_study
 
+from redistill.errors import RedistillError
 from redistill.plan import make_plan
 from redistill.provenance import attempts, record, store
 from redistill.provenance.record import RecordError
@@ -244,6 +245,24 @@ def test_the_end_of_what_was_killed_is_when_it_last_wrote(tmp_path: Path) -> Non
     attempts.note_killed(tmp_path, "key", "title")  # once is enough
     (attempt,) = attempts.of(tmp_path, "key")
     assert (attempt["outcome"], attempt["seconds"], attempt["end"]) == ("killed", 90.0, "1970-01-01T00:18:10Z")
+
+
+def test_who_waits_for_a_job_notes_that_it_was_killed(made: PublishedStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    from contextlib import nullcontext
+
+    from redistill import jobs
+
+    key = lose(made, "dataset", "marks")
+
+    def killed(root: Path, key: str) -> int:
+        store.write_atomically(root / "store" / "work" / key / "begun", f"{time.time()}\n")
+        return -signal.SIGKILL
+
+    monkeypatch.setattr(jobs, "_ran", killed)
+    monkeypatch.setattr(jobs, "_warm", lambda *_: nullcontext())
+    with pytest.raises(RedistillError, match="could not be made"):
+        jobs.make_all(made.plan, [key])
+    assert [attempt["outcome"] for attempt in attempts.of(made.root, key)] == ["killed"]
 
 
 def test_of_several_processes_the_first_that_failed_says_why(tmp_path: Path) -> None:

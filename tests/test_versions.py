@@ -120,6 +120,8 @@ def test_pull_keeps_what_the_store_has_of_its_own(pushed: Path) -> None:
     record = other / "store" / "records" / f"{RUN}.json"
     record.write_text("own", encoding="utf-8")
     own = content(other)
+    assert "Can't remove" in dvc(other, "pull", ok=False)  # DVC's own makes the store what store.dvc says
+    assert content(other) == own
     moved = versions.pull(other)
     assert (moved.things, moved.records) == (1, 1)  # the run, and the source's record
     assert content(other) == content(pushed) | own
@@ -193,6 +195,29 @@ def test_what_was_pushed_and_lost_is_as_if_it_was_never_pushed(pushed: Path, pla
     other = clone(pushed, "other")
     assert versions.pull(other, also=[OTHER], keys=[]).things == 0
     assert versions.push(pushed).objects == 1
+    (pushed / "store.dvc").write_bytes(before)
+    dvc(pushed, "gc", "--all-commits", "--cloud", "--force")
+    assert versions.pull(other, also=[OTHER], keys=[]).things == 0
+    assert versions.pull(other).things == 2
+    moved = versions.push(pushed)
+    assert (moved.things, moved.objects) == (1, FILES + 1)
+    assert versions.pull(other, also=[OTHER], keys=[]).things == 1
+
+
+def test_store_dvc_forgets_what_was_pruned_if_told_but_not_what_results_name(pushed: Path) -> None:
+    folder = make(pushed, OTHER, "to be pruned")
+    versions.push(pushed)
+    shutil.rmtree(folder)
+    versions.push(pushed)
+    assert things(pushed) == {SOURCE, RUN, OTHER}
+    assert versions.push(pushed, forget=True).changed
+    assert things(pushed) == {SOURCE, RUN}
+    assert f"records/{OTHER}.json" in named(pushed)
+    assert versions.pull(pushed).things == 0
+    shutil.rmtree(pushed / "store" / "runs")
+    with pytest.raises(RedistillError, match=f"store.dvc would forget 1 things that results/ name.*{RUN}"):
+        versions.push(pushed, forget=True)
+    assert things(pushed) == {SOURCE, RUN}
 
 
 # --- several clones --------------------------------------------------------------------------------------------------
@@ -263,6 +288,19 @@ def test_a_run_that_was_made_twice_and_differs_is_neither_pushed_nor_pulled(push
     third = clone(pushed, "third")
     versions.pull(third)
     assert content(third) == before[2]
+    run("git", "checkout", "--quiet", "store.dvc", cwd=other)
+    assert versions.push(other, [RUN], replace=True).changed  # the one that was pushed first was wrong
+    assert things(other) == {SOURCE, RUN}
+    with pytest.raises(listing.DiffersError, match=words):
+        versions.push(pushed)
+    for root in (pushed, third):
+        shutil.rmtree(root / "store" / "runs" / RUN)
+        shutil.copyfile(other / "store.dvc", root / "store.dvc")
+        (root / "results" / "embedded" / "manifests.json").unlink()
+        store.published.cache_clear()
+        versions.pull(root)
+    assert content(third)[f"runs/{RUN}/weights.bin"] == content(other)[f"runs/{RUN}/weights.bin"]
+    assert versions.push(pushed) == versions.Moved()
 
 
 # --- what is not as it was -------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from redistill.audit.asked import Scope
 from redistill.audit.report import Report
@@ -38,7 +39,7 @@ def integrity(scope: Scope, report: Report, planned: str | None, trusted: str | 
                     counted.checked -= 1
                     report.say_unchecked(LEVEL, file, "was left out of this crate", thing.key)
                 else:
-                    report.say_wrong(LEVEL, file, message, thing.key)
+                    report.say_wrong(LEVEL, file, message, thing.key, breaks=True)
     if scope.study:
         _gathered(scope, report, planned)
         _sealed(scope, report, trusted)
@@ -85,13 +86,17 @@ def _gathered(scope: Scope, report: Report, planned: str | None) -> None:
     there = {f.name: store.sha256_file(f) for f in target.iterdir() if f.is_file() and f.suffix != ".html"}
     counted.of += len(there)
     best: tuple[Path, list[str]] | None = None
-    for folder in _jobs(scope, planned):
-        with suppress(OSError, ValueError, LookupError, TypeError):
+    for folder in _jobs(scope, planned, report):
+        manifest_file = (folder / "manifest.json").relative_to(scope.root).as_posix()
+        try:
             files = store.read_manifest(folder)["files"]
             made = {name: entry["sha256"] for name, entry in files.items() if name != "counts.json"}
-            differ = sorted(name for name in made.keys() | there.keys() if made.get(name) != there.get(name))
-            if best is None or len(differ) < len(best[1]):
-                best = folder, differ
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            report.say_wrong(LEVEL, manifest_file, f"cannot be read ({type(error).__name__})")
+            continue
+        differ = sorted(name for name in made.keys() | there.keys() if made.get(name) != there.get(name))
+        if best is None or len(differ) < len(best[1]):
+            best = folder, differ
     if best is None:
         said = "the study's last job is not in the store, so nothing says what it gathered"
         report.say_unchecked(LEVEL, f"results/{scope.study}", said)
@@ -111,20 +116,31 @@ def _gathered(scope: Scope, report: Report, planned: str | None) -> None:
         report.say_wrong(LEVEL, file_name, message)
 
 
-def _jobs(scope: Scope, planned: str | None) -> Iterator[Path]:
+def _jobs(scope: Scope, planned: str | None, report: Report) -> Iterator[Path]:
     """Folders in which a job has gathered this study's tables: that of today's plan first."""
     area = scope.root / "store" / "results"
     tables = sorted(thing.key for thing in scope.published.tables.values())
-    if planned is not None and (area / planned / "manifest.json").is_file():
-        yield area / planned
-    for file in sorted(area.glob("*/manifest.json")):
-        with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
-            text = file.read_text(encoding="utf-8")
-            if '"study"' not in text or file.parent.name == planned:
-                continue
-            parts = json.loads(text)["key_parts"]
-            if parts["kind"] == "study" and sorted(parts["inputs"].values()) == tables:
-                yield file.parent
+    for folder in sorted((f for f in area.glob("*") if f.is_dir()), key=lambda f: f.name != planned):
+        if folder.name == planned:
+            yield folder
+        elif folder.name not in scope.published.things:
+            try:
+                parts = _parts_of_study(folder / "manifest.json")
+                if parts and sorted(parts["inputs"].values()) == tables:
+                    yield folder
+            except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+                where = (folder / "manifest.json").relative_to(scope.root).as_posix()
+                said = f"cannot be read ({type(error).__name__}), so nobody knows whether this study was gathered there"
+                report.say_unchecked(LEVEL, where, said)
+
+
+def _parts_of_study(file: Path) -> dict[str, Any]:
+    """What the key of a study's last job is made of; nothing if it is another thing, of which there are many."""
+    text = file.read_text(encoding="utf-8")
+    if not text.endswith("}\n"):
+        raise ValueError("it is cut off")
+    parts: dict[str, Any] = json.loads(text)["key_parts"] if '"kind": "study"' in text else {}
+    return parts
 
 
 def _sealed(scope: Scope, report: Report, trusted: str | None) -> None:

@@ -40,7 +40,8 @@ def _results(scope: Scope, report: Report) -> None:
     wrong = list(results.disagreements(scope.published))
     files.checked += files.of
     for file, message, key in wrong:
-        report.say_wrong(LEVEL, file, message, key)
+        of_entry = bool(key) and file.endswith(("/manifests.json", "/parts.json"))
+        report.say_wrong(LEVEL, file, message, key, breaks=of_entry)
     for file in results.others(scope.published):
         report.say_wrong(LEVEL, f"results/{scope.study}/{file}", "no job has written it")
 
@@ -53,8 +54,8 @@ def _present(scope: Scope, thing: Thing, report: Report) -> None:
         return
     where = folder.relative_to(scope.root).as_posix()
     if folder.is_dir():
-        report.say_wrong(LEVEL, f"{where}/done.json", f"is not there, so {thing.kind} {thing.title} is not finished")
-        report.broken.add(thing.key)
+        said = f"is not there, so {thing.kind} {thing.title} is not finished"
+        report.say_wrong(LEVEL, f"{where}/done.json", said, thing.key, breaks=True)
     else:
         said = f"{thing.kind} {thing.title} is not in the store: `redistill pull {thing.key}` brings it"
         report.say_unchecked(LEVEL, where, said, thing.key)

@@ -72,10 +72,10 @@ class Report:
     def count(self, level: str, what: str) -> Counted:
         return self.counts.setdefault(level, {}).setdefault(what, Counted())
 
-    def say_wrong(self, level: str, file: str, message: str, thing: str = "") -> None:
-        """Note what is wrong; nothing that is made of the thing is compared any more."""
+    def say_wrong(self, level: str, file: str, message: str, thing: str = "", breaks: bool = False) -> None:
+        """Note what is wrong; if it `breaks` the thing, nothing that is made of it is compared any more."""
         self.wrong.append(Finding(level, file, message, thing))
-        if thing:
+        if breaks:
             self.broken.add(thing)
 
     def say_unchecked(self, level: str, file: str, message: str, thing: str = "") -> None:

@@ -83,13 +83,20 @@ RemoteOption = Annotated[str | None, typer.Option("--remote", "-r", help="Anothe
 @app.command(rich_help_panel=PANEL)
 def push(what: WhatArgument = None, study: OfStudyOption = None, table: TableOption = None, row: RowOption = None,
          column: ColumnOption = None, task: TaskOption = None, seed: SeedOption = None,
-         upstream: UpstreamOption = False, remote: RemoteOption = None) -> None:  # fmt: skip
+         upstream: UpstreamOption = False, remote: RemoteOption = None,
+         replace: Annotated[bool, typer.Option("--replace", help="Let these KEYs be what is here")] = False,
+         forget: Annotated[bool, typer.Option("--forget", help="Let store.dvc forget what is not here")] = False,
+         ) -> None:  # fmt: skip
     """Copy what is new in the store, or some of it, to DVC's remote. Commit store.dvc afterwards."""
     from redistill.provenance.versions import push as push_things
 
     root = root_of_project()
     meant = _meant(root, what or [], study, (table, row, column), task, seed, upstream)
-    moved = push_things(root, meant.keys, remote, also=meant.also)
+    if forget and meant.keys is not None:
+        raise RedistillError("--forget is for all of the store: name nothing beside it")
+    if replace and (not what or upstream):
+        raise RedistillError("--replace takes the place of what others have pushed: name the keys, and nothing else")
+    moved = push_things(root, meant.keys, remote, also=meant.also, replace=replace, forget=forget)
     print(f"pushed: {_in_words(moved)}")
     print("store.dvc names it now: `git add store.dvc` and commit" if moved.changed else "store.dvc is as it was")
 
@@ -130,8 +137,8 @@ def prune(
 
     found = unreached()
     for one in found:
-        print(f"{one.key}  {_mebibytes(one.size):>12}  {one.days:5.0f} days  {one.kind:10}  {one.title}")
-    print(f"{len(found)} things that no table reaches, {_mebibytes(sum(one.size for one in found))}")
+        print(f"{one.key}  {_bytes(one.size):>12}  {one.days:5.0f} days  {one.kind:10}  {one.title}")
+    print(f"{len(found)} things that no table reaches, {_bytes(sum(one.size for one in found))}")
     begun = of.in_progress(root)
     if begun:
         print(f"kept with all that they need: {len(begun)} things that are being made, or were begun (store/work/KEY)")
@@ -144,11 +151,11 @@ def prune(
         return
     still = {one.key for one in unreached()}  # it may have taken a while to answer
     removed = of.remove(root, [one for one in found if one.key in still])
-    print(f"removed: {len(removed)} things, {_mebibytes(sum(one.size for one in removed))}")
+    print(f"removed: {len(removed)} things, {_bytes(sum(one.size for one in removed))}")
 
 
-def _mebibytes(size: int) -> str:
-    return f"{size / 2**20:.1f} MiB"
+def _bytes(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB" if size >= 2**20 else f"{size / 2**10:.1f} KiB"
 
 
 def _meant(root: Path, what: list[str], study: str | None, cell: tuple[str | None, str | None, str | None],
@@ -173,5 +180,5 @@ def _meant(root: Path, what: list[str], study: str | None, cell: tuple[str | Non
 
 
 def _in_words(moved: "Moved") -> str:
-    size = _mebibytes(moved.size)
+    size = _bytes(moved.size)
     return f"{moved.things} things and {moved.records} records; {moved.objects} files moved, {size}"

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 
 from redistill.errors import IntegrityError, RedistillError
@@ -52,14 +52,15 @@ def is_in_conflict(root: Path) -> bool:
     return file.is_file() and "<<<<<<<" in file.read_text(encoding="utf-8")
 
 
-def read(root: Path, remote: Remote) -> Listing:
-    """What store.dvc names, from this clone's cache or the remote.
+def read(root: Path, remote: Remote, without: Container[str] = ()) -> Listing:
+    """What store.dvc names, from this clone's cache or the remote, but for these keys.
 
     Raises:
         IntegrityError: a list is not what its name says.
         DiffersError: the two sides of a conflict have the same key with other files.
     """
-    return united(_one(remote, name) for name in names(root))
+    everything = (_one(remote, name) for name in names(root))
+    return united({name: of for name, of in one.items() if key_of(name) not in without} for one in everything)
 
 
 def united(listings: Iterable[Listing]) -> Listing:

@@ -33,24 +33,36 @@ KEY = re.compile("[0-9a-f]{16}")
 
 
 def push(
-    root: Path, keys: Iterable[str] | None = None, remote: str | None = None, *, also: Iterable[str] = ()
+    root: Path,
+    keys: Iterable[str] | None = None,
+    remote: str | None = None,
+    *,
+    also: Iterable[str] = (),
+    replace: bool = False,
+    forget: bool = False,
 ) -> Moved:
     """Copy finished things, all or those with these keys, and their records to the remote, and add them to what
     store.dvc names. What others have pushed stays named, whether it is here or not.
 
     Args:
         also: keys of things that may be missing.
+        replace: what is here under these keys takes the place of what others have pushed and store.dvc names.
+        forget: let store.dvc name what this store has and nothing more, as after `redistill prune`; records stay named.
 
     Raises:
         DiffersError: somebody has pushed the same key with other files; nothing was pushed.
         IntegrityError: a thing here is not what its manifest says; nothing was pushed.
-        RedistillError: there is nothing to push, a key is not in the store, or the remote failed.
+        RedistillError: there is nothing to push, a key is not in the store, the remote failed, or store.dvc would
+            forget what results/ name.
     """
-    here = _here(root, None if keys is None else set(keys), set(also))
+    wanted = None if keys is None else set(keys)
+    here, ours = _here(root, wanted, set(also)), wanted or set() if replace else set()
     with store.locked(root / "store", "push"), opened(root, remote) as there:
-        listed = lists.read(root, there)
+        listed = lists.read(root, there, without=ours)
         mine = _mine(root, here, listed)
-        known = pushed_keys(there)
+        if forget:
+            listed = _still_named(root, listed, mine)
+        known = pushed_keys(there) - ours
         _refuse_others(there, {name: files for name, files in mine.items() if lists.key_of(name) in known})
         moved = _upload(root, there, mine)
         _say(root, there, {name: files for name, files in mine.items() if lists.key_of(name) not in known})
@@ -93,7 +105,7 @@ def _mine(root: Path, here: dict[str, Path], listed: Listing) -> Listing:
     mine, sealed = Listing(), _sealed_records(root)
     for name, path in here.items():
         if path.is_file():
-            ours = name not in listed or sealed.get(path.stem) == store.sha256_file(path)
+            ours = name not in listed or (path.stem in sealed and sealed[path.stem] == store.sha256_file(path))
             mine[name] = {"": md5_of(path)} if ours else listed[name]
         elif name in listed and listed[name].get("done.json") == md5_of(path / "done.json"):
             mine[name] = listed[name]
@@ -102,6 +114,22 @@ def _mine(root: Path, here: dict[str, Path], listed: Listing) -> Listing:
             mine[name] = files_of(path)
             lists.refuse_other(name, mine[name], listed.get(name, mine[name]))
     return mine
+
+
+def _still_named(root: Path, listed: Listing, mine: Listing) -> Listing:
+    """What is here, and all records.
+
+    Raises:
+        RedistillError: results/ name more.
+    """
+    gone = {lists.key_of(name) for name in _things(listed) if name not in mine}
+    needed = sorted(gone & store.published(root).keys())
+    if needed:
+        raise RedistillError(
+            f"store.dvc would forget {len(needed)} things that results/ name and that are not here ({_some(needed)}): "
+            "`redistill pull --study STUDY` brings them"
+        )
+    return {name: files for name, files in listed.items() if lists.key_of(name) not in gone or name.startswith(RECORDS)}
 
 
 def _sealed_records(root: Path) -> dict[str, str]:
