@@ -303,6 +303,21 @@ def test_a_run_that_was_made_twice_and_differs_is_neither_pushed_nor_pulled(push
     assert versions.push(pushed) == versions.Moved()
 
 
+def test_a_run_that_another_pushes_at_the_same_moment_has_to_be_the_same(
+    origin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say = versions.say_of
+
+    def another_too(there: remote.Remote, key: str, said: remote.Said, scratch: Path) -> None:
+        say(there, key, said, scratch)
+        say(there, key, said | {"files": said["files"] | {"weights.bin": "0" * 32}}, scratch)
+
+    monkeypatch.setattr(versions, "say_of", another_too)
+    with pytest.raises(listing.DiffersError, match=r"weights.bin: was made twice and differs"):
+        versions.push(origin)
+    assert not (origin / "store.dvc").exists()
+
+
 # --- what is not as it was -------------------------------------------------------------------------------------------
 
 
