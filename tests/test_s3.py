@@ -39,6 +39,10 @@ from redistill.plan import make_plan
 from redistill.provenance import listing, versions
 
 
+# The library behind DVC's SSH keeps its connections for the process, and closes none.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
+
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
     with s3_server(tmp_path_factory.mktemp("s3")) as server:
