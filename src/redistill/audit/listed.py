@@ -19,11 +19,11 @@ def disagreements(read: Published, text: str) -> Iterator[Problem]:
     named = {(run.table, run.experiment, run.task, run.seed): run.key for run in read.runs}
     behind = set[tuple[str, int, str]]()
     for (table, row, column), cell in sorted(read.cells.items()):
-        for seed, key in _seeds(read, cell):
+        for seed, key, own in _seeds(read, cell):
             behind.add((table, seed, key))
             if (table, seed, key) not in listed:
                 yield where, f"lacks the run {key} with seed {seed}, which is behind {table} / {row} / {column}", key
-            if named.get((table, row, column, seed), key) != key:
+            if own and named.get((table, row, column, seed), key) != key:
                 yield where, f"{table} / {row} / {column}: the run with seed {seed} is {key}", key
     rows = {(table, row) for table, row, _ in read.cells}
     for run in read.runs:
@@ -35,8 +35,8 @@ def disagreements(read: Published, text: str) -> Iterator[Problem]:
             yield where, said, run.key
 
 
-def _seeds(read: Published, cell: Thing) -> Iterator[tuple[int, str]]:
-    """Seeds and keys of the runs behind a cell, those that were chosen from among them."""
+def _seeds(read: Published, cell: Thing) -> Iterator[tuple[int, str, bool]]:
+    """Seeds and keys of the runs behind a cell, and whether they are the row's own; others were chosen from."""
     for role, key in cell.inputs.items():
         thing = read.things.get(key)
         if thing is None:
@@ -44,7 +44,7 @@ def _seeds(read: Published, cell: Thing) -> Iterator[tuple[int, str]]:
         if role == "choice":
             yield from _seeds(read, thing)
         elif "seed " in role:
-            yield int(role.rpartition(" ")[2]), _trained(thing)
+            yield int(role.rpartition(" ")[2]), _trained(thing), role.startswith("seed ")
 
 
 def _trained(thing: Thing) -> str:
