@@ -1,11 +1,13 @@
 """Whether runs.tsv has the runs behind each cell, under the seeds that they have."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 from redistill.provenance.keys import key_of
 from redistill.provenance.published import Published, Thing
 
 COLUMNS = ("table", "experiment", "task", "seed", "key")
+Line = tuple[str, str, str, int, str]
 Problem = tuple[str, str, str]  # file, what is wrong, and the key of the thing that it is about, or ""
 
 
@@ -15,24 +17,34 @@ def disagreements(read: Published, text: str) -> Iterator[Problem]:
     where = f"results/{read.study}/runs.tsv"
     if text != "\n".join(lines) + "\n":
         yield where, "is not written as it was published", ""
-    listed = {(run.table, run.seed, run.key) for run in read.runs}
-    named = {(run.table, run.experiment, run.task, run.seed): run.key for run in read.runs}
-    behind = set[tuple[str, int, str]]()
-    for (table, row, column), cell in sorted(read.cells.items()):
-        for seed, key, own in _seeds(read, cell):
-            behind.add((table, seed, key))
-            if (table, seed, key) not in listed:
-                yield where, f"lacks the run {key} with seed {seed}, which is behind {table} / {row} / {column}", key
-            if own and named.get((table, row, column, seed), key) != key:
-                yield where, f"{table} / {row} / {column}: the run with seed {seed} is {key}", key
-    rows = {(table, row) for table, row, _ in read.cells}
-    for run in read.runs:
-        known = read.things.get(run.key)
-        seed = known.parts["config"].get("seed") if known is not None else run.seed
-        beside = (run.table, run.experiment) in rows and (run.table, run.seed, run.key) not in behind
-        if seed != run.seed or beside:
-            said = f"{run.table}, {run.experiment}, {run.task}: {run.key} is not its run with seed {run.seed}"
-            yield where, said, run.key
+    lines_there = [(r.table, r.experiment, r.task, r.seed, r.key) for r in read.runs]
+    own, chosen_from = _behind(read)
+    for line in sorted(own - set(lines_there)):
+        yield where, f"lacks the run {line[4]} with seed {line[3]}, which is behind {' / '.join(line[:3])}", line[4]
+    for table, column, seed, key in sorted(chosen_from - {(t, c, s, k) for t, _, c, s, k in lines_there}):
+        yield where, f"lacks the run {key} with seed {seed}, from which {table} / {column} was chosen", key
+    columns = {(table, column) for table, _, column in read.cells}
+    for line, times in Counter(lines_there).items():
+        table, experiment, column, seed, key = line
+        if times > 1:
+            yield where, f"{table}, {experiment}, {column}, {seed}: stands {times} times", key
+        if (table, column) in columns and line not in own and (table, column, seed, key) not in chosen_from:
+            yield where, f"{table}, {experiment}, {column}: {key} is not its run with seed {seed}", key
+        known = read.things.get(key)
+        if known is not None and known.parts["config"].get("seed") != seed:
+            yield where, f"{table}, {experiment}, {column}: the seed of {key} is not {seed}", key
+
+
+def _behind(read: Published) -> tuple[set[Line], set[tuple[str, str, int, str]]]:
+    """The lines of the cells' own runs; and table, column, seed and key of those that they were chosen from."""
+    own, chosen_from = set[Line](), set[tuple[str, str, int, str]]()
+    for (table, row, column), cell in read.cells.items():
+        for seed, key, is_own in _seeds(read, cell):
+            if is_own:
+                own.add((table, row, column, seed, key))
+            else:
+                chosen_from.add((table, column, seed, key))
+    return own, chosen_from
 
 
 def _seeds(read: Published, cell: Thing) -> Iterator[tuple[int, str, bool]]:
