@@ -149,12 +149,15 @@ class PublishedStudy:
         return self.root / "store" / "records" / f"{key}.json"
 
 
-def publish_study(root: Path, content: int = 0) -> PublishedStudy:
-    """The study below `root`, which must not exist; `content` draws its data and its numbers."""
+def publish_study(root: Path, content: int = 0, seeds: int = 2) -> PublishedStudy:
+    """The study below `root`, which must not exist; `content` draws its data and its numbers. With more seeds it is
+    larger.
+    """
     draw = np.random.default_rng(content)
     fetched = root / "fetched"
     _fetched(fetched, draw)
     files = CONFIGS | {"sources": "\n".join(_sources(fetched))}
+    files["studies/small"] = files["studies/small"].replace("seeds: [0, 1]", f"seeds: {list(range(seeds))}")
     for name, text in files.items():
         (root / "configs" / name).parent.mkdir(parents=True, exist_ok=True)
         (root / "configs" / f"{name}.yaml").write_text(text, encoding="utf-8")

@@ -7,18 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import REPOSITORY
 from published_study import STUDY, PublishedStudy, copied, publish_study
 
-from redistill.audit import LEVELS, NOT_CHECKED, RIGHT, WRONG, Report, audit, comparable
+from redistill.audit import LEVELS, NOT_CHECKED, RIGHT, WRONG, Report, audit, comparable, listed
 from redistill.audit.again import Answer, again, folder_of, make_again, scratch, task_of
 from redistill.audit.sample import drawn
 from redistill.audit.tolerance import judge, why_not_bytes
 from redistill.config.schema import Reproduction
 from redistill.errors import RedistillError
+from redistill.plan import make_plan
 from redistill.provenance import published, seal, store
 from redistill.provenance.machine import machine
-from redistill.provenance.published import Thing
+from redistill.provenance.published import Published, Thing
 from redistill.provenance.signatures import new_key
+from redistill.questions.state import as_planned
 
 Python = Callable[..., Any]
 
@@ -422,3 +425,59 @@ def test_the_report_for_programs_has_a_stable_layout(made: PublishedStudy, pytho
         ("file", "level", "message", "thing")
     }
     assert {finding["file"] for finding in held["wrong"]} == {"results/small/pictures.md"}
+
+
+# --- files of results/, when nothing else tells ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("plain\tmarks\t0", "plain\tmarks\t5", "lacks the run"),
+        ("pictures\ttaught\tmarks\t0", "texts\ttaught\tmarks\t0", "lacks the run"),
+        ("texts\treader\twords\t0", "texts\treader\twords\t1", "the seed of"),
+        ("tuned\ttuned\tmarks\t1", "tuned\tother\tmarks\t1", "lacks the run"),
+        ("taught\tmarks\t1", "plain\tmarks\t1", "lacks the run"),
+        ("pictures\tfloor\tmarks", "pictures\tplain\tmarks", "is not its run with seed 0"),
+    ],
+)
+def test_a_line_of_runs_tsv_that_is_not_so_is_found_without_configs(
+    made: PublishedStudy, old: str, new: str, words: str
+) -> None:
+    (made.root / "configs" / "studies" / "small.yaml").unlink()
+    file = made.results / "runs.tsv"
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new, 1))
+    found = [str(one) for one in audit(made.root, STUDY, "trace").wrong if one.file == "results/small/runs.tsv"]
+    assert any(words in one for one in found), found
+
+
+def test_a_space_that_changes_no_value_is_found_in_every_file(made: PublishedStudy) -> None:
+    files = [*made.results.glob("*.json"), made.folder("cell") / "manifest.json", made.folder("cell") / "done.json",
+             made.record(made.node("cell").key)]  # fmt: skip
+    for file in files:
+        before = file.read_text(encoding="utf-8")
+        file.write_text(before.replace(":", ": ", 1), encoding="utf-8")
+        level = "integrity" if file.parent.parent.name == "results" and "store" in file.parts else "trace"
+        found = {finding.file for finding in audit(made.root, STUDY, level).wrong}
+        assert file.relative_to(made.root).as_posix() in found, file
+        file.write_text(before, encoding="utf-8")
+    assert audit(made.root, STUDY).status == RIGHT
+
+
+@pytest.mark.parametrize("study", ["embedded", "methods", "paper", "published"])
+def test_the_lines_of_every_study_here_agree_with_its_cells(study: str) -> None:
+    """Grids, choices, tasks that other tasks' runs are read on: nothing of that is taken for a mistake."""
+    plan = make_plan(REPOSITORY, study)
+    planned = as_planned(plan)
+    places: dict[str, list[str]] = {}
+    for place, key in planned.cells.items():
+        places.setdefault(key, []).append(" / ".join(place))
+    things = {
+        key: Thing(**{**one.__dict__, "cells": tuple(places.get(key, ()))}) for key, one in planned.things.items()
+    }
+    runs = tuple(published.Run(r.table, r.experiment, r.task, r.seed, r.key) for r in plan.runs)
+    lines = ["\t".join(listed.COLUMNS), *(f"{r.table}\t{r.experiment}\t{r.task}\t{r.seed}\t{r.key}" for r in runs)]
+    read = Published(plan.root, study, None, {}, things, runs)
+    assert list(listed.disagreements(read, "\n".join(lines) + "\n")) == []
+    assert len(runs) > 10

@@ -1,5 +1,6 @@
 """A store that several clones or users share, and a remote between them: nothing is made twice or in another's way."""
 
+import json
 import os
 import shutil
 import stat
@@ -31,7 +32,7 @@ from versioned import (
 
 from redistill.errors import RedistillError
 from redistill.plan import make_plan
-from redistill.provenance import prune, shared, store, versions
+from redistill.provenance import prune, seal, shared, signatures, store, versions
 from redistill.specification import write_specifications
 
 
@@ -293,6 +294,23 @@ def test_what_others_have_pushed_on_another_branch_is_brought_before_a_study_is_
     assert {f.name: f.read_bytes() for f in (other / "results" / STUDY).iterdir()} == {
         f.name: f.read_bytes() for f in made.results.iterdir()
     }
+
+
+def test_of_two_records_the_first_stays_unless_a_seal_in_git_names_ours(made: PublishedStudy, tmp_path: Path) -> None:
+    versions.push(made.root)
+    file = made.record(made.node("teacher").key)
+    noted = json.loads(file.read_text(encoding="utf-8"))
+    store.write_atomically(file, store.pretty(noted | {"seconds": noted["seconds"] + 1}))
+    assert versions.push(made.root) == versions.Moved()
+    signatures.new_key(tmp_path / "key")
+    seal.seal(made.root, STUDY, tmp_path / "key")
+    moved = versions.push(made.root)
+    assert (moved.objects, moved.changed) == (1, True)
+    commit(made.root)
+    other = clone(made.root, "other")
+    versions.pull(other)
+    assert content(other) == content(made.root)
+    assert seal.problems(other, STUDY) == []
 
 
 def test_two_clones_of_one_remote_that_make_the_same_push_it_once(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_a_tampering_is_found_and_named_at_the_lowest_level(
 
 @pytest.mark.parametrize("content", range(100, 100 + UNTOUCHED))
 def test_an_untouched_study_gives_no_alarm(tmp_path: Path, key: Path, content: int) -> None:
-    study = publish_study(tmp_path / "project", content)
+    study = publish_study(tmp_path / "project", content, seeds=2 + 7 * (content % 2))
     if content % 2:
         seal.seal(study.root, STUDY, key)
     report = audit(study.root, STUDY, "recompute")

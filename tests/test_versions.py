@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -304,6 +303,21 @@ def test_a_run_that_was_made_twice_and_differs_is_neither_pushed_nor_pulled(push
     assert versions.push(pushed) == versions.Moved()
 
 
+def test_a_run_that_another_pushes_at_the_same_moment_has_to_be_the_same(
+    origin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say = versions.say_of
+
+    def another_too(there: remote.Remote, key: str, said: remote.Said, scratch: Path) -> None:
+        say(there, key, said, scratch)
+        say(there, key, said | {"files": said["files"] | {"weights.bin": "0" * 32}}, scratch)
+
+    monkeypatch.setattr(versions, "say_of", another_too)
+    with pytest.raises(listing.DiffersError, match=r"weights.bin: was made twice and differs"):
+        versions.push(origin)
+    assert not (origin / "store.dvc").exists()
+
+
 # --- what is not as it was -------------------------------------------------------------------------------------------
 
 
@@ -433,13 +447,12 @@ def killed(root: Path, what: str, step: str, when: Callable[[], bool]) -> None:
 
 def test_a_transfer_that_was_killed_goes_on_and_only_what_is_missing_moves(origin: Path, place: Path) -> None:
     total = len(content(origin))
-    objects = place / "files" / "md5"
 
-    def whole() -> int:
-        return sum(re.fullmatch(r"[0-9a-f]{30}", file.name) is not None for file in objects.glob("??/*"))
+    def objects() -> int:
+        return len(list((place / "files" / "md5").glob("??/[!.]*")))  # without what is being written
 
-    killed(origin, "push", "upload", lambda: whole() >= 3)
-    there = whole()
+    killed(origin, "push", "upload", lambda: objects() >= 3)
+    there = objects()
     assert 3 <= there < total
     assert not (origin / "store.dvc").exists()
     moved = versions.push(origin)

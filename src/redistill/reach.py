@@ -27,8 +27,9 @@ def note(plan: Plan) -> None:
     keys = plan.nodes.keys() | _published(plan.root)
     file = _notes(plan.root) / f"{_clone(plan.root)}-{plan.checked.name.replace('/', '--')}.json"
     text = canonical({"clone": _clone(plan.root), "study": plan.checked.name, "keys": sorted(keys)}) + "\n"
-    if not file.is_file() or file.read_text(encoding="utf-8") != text:
-        write_atomically(file, text)
+    with suppress(OSError):  # whoever cannot write there makes nothing there
+        if not file.is_file() or file.read_text(encoding="utf-8") != text:
+            write_atomically(file, text)
 
 
 def reached(root: Path, commits: Iterable[str] = (), unplanned: Iterable[str] = ()) -> set[str]:

@@ -7,7 +7,6 @@ from typing import Any
 SCHEMA = 1
 LEVELS = ("trace", "integrity", "recompute", "replay", "rerun")
 RIGHT, WRONG, NOT_CHECKED = 0, 1, 3  # exit status; 2 is for configs that have mistakes
-OUTCOMES = {RIGHT: "right", WRONG: "wrong", NOT_CHECKED: "not all could be checked"}
 
 
 @dataclass(frozen=True)
@@ -69,6 +68,13 @@ class Report:
             return WRONG
         return NOT_CHECKED if self.unchecked else RIGHT
 
+    @property
+    def outcome(self) -> str:
+        """The same in words."""
+        if self.wrong:
+            return "wrong"
+        return "stale" if self.stale else "not all could be checked" if self.unchecked else "right"
+
     def count(self, level: str, what: str) -> Counted:
         return self.counts.setdefault(level, {}).setdefault(what, Counted())
 
@@ -89,7 +95,7 @@ class Report:
             "study": self.study or None,
             "root": self.root or None,
             "level": self.level,
-            "outcome": OUTCOMES[self.status],
+            "outcome": self.outcome,
             "sample": self.sample,
             "counts": {
                 level: {what: {"checked": n.checked, "of": n.of} for what, n in counts.items()}
@@ -107,4 +113,4 @@ class Report:
             yield f"{level:<9} {', '.join(f'{n} {what}' for what, n in counts.items())}"
         yield from self.notes
         found = [f"{len(self.wrong)} wrong", f"{len(self.stale)} stale", f"{len(self.unchecked)} not checked"]
-        yield f"{self.what} to {self.level}: {OUTCOMES[self.status]} ({', '.join(found)})"
+        yield f"{self.what} to {self.level}: {self.outcome} ({', '.join(found)})"

@@ -10,17 +10,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from redistill.audit import listed
 from redistill.provenance import dvcfile, parts, published, verify
 from redistill.provenance.published import Published, Thing
 from redistill.provenance.store import pretty
 
-COLUMNS = ("table", "experiment", "task", "seed", "key")
 SIXTH = 1.01e-6  # numbers in a table's JSON have six decimals
 _SAID = "Merkle root of the manifests behind the tables"
 _PRINTED = {
     "md": re.compile(rf"\n\*{_SAID}: `([0-9a-f]*)`\*\n\Z"),
     "tex": re.compile(rf"\\par{{\\footnotesize {_SAID}: \\texttt{{([0-9a-f]*)}}\\par}}\n(?=\\end{{table}})"),
 }
+Cells = dict[tuple[str, str], Thing]
 Problem = tuple[str, str, str]  # file, what is wrong, and the key of the thing that it is about, or ""
 
 
@@ -30,17 +31,24 @@ def disagreements(read: Published) -> Iterator[Problem]:
     yield from _order(read)
     texts = dict[str, str]()
     yield from _printed(read)
-    for name in sorted(read.tables):
-        yield from _table(read, name)
-    for name in sorted({table for table, _, _ in read.cells}):
-        yield from _proof(read, name, texts)
-    for place, cell in sorted(read.cells.items()):
-        if cell.key in texts:
-            yield from _number(read, place, json.loads(texts[cell.key]))
+    for _, table in sorted(read.tables.items()):
+        yield from _table(read, table)
+    tree = verify.levels(read.entries)
+    for name, cells in sorted(_by_table(read).items()):
+        yield from _proof(read, name, cells, tree, texts)
+        yield from _numbers(read, name, cells, texts)
     yield from _metrics(read, texts)
     yield from _data(read)
-    yield from _runs(read)
+    yield from listed.disagreements(read, _text(read, "runs.tsv"))
     yield from _names(read)
+
+
+def _by_table(read: Published) -> dict[str, Cells]:
+    """The cells of each table, by row and column."""
+    found: dict[str, Cells] = {}
+    for (table, row, column), cell in sorted(read.cells.items()):
+        found.setdefault(table, {})[row, column] = cell
+    return found
 
 
 def _where(read: Published, file: str) -> str:
@@ -134,9 +142,8 @@ def _printed(read: Published) -> Iterator[Problem]:
             yield _where(read, file), f"prints the Merkle root {root}, and that of manifests.json is {read.digest}", ""
 
 
-def _table(read: Published, name: str) -> Iterator[Problem]:
+def _table(read: Published, thing: Thing) -> Iterator[Problem]:
     """Each of a table's files is the one that its entry names, but for the root."""
-    thing = read.tables[name]
     for file, entry in thing.files.items():
         if file != "counts.json":
             text, _ = without_root(file.rpartition(".")[2], _text(read, file))
@@ -144,24 +151,35 @@ def _table(read: Published, name: str) -> Iterator[Problem]:
                 yield _where(read, file), f"is not the file that manifests.json has for {_called(thing)}", thing.key
 
 
-def _number(read: Published, place: tuple[str, str, str], metrics: dict[str, Any]) -> Iterator[Problem]:
-    """A number in a table's JSON is what the cell's metrics give."""
-    table, row, column = place
-    cell, wrong = read.cells[place], ""
+def _numbers(read: Published, table: str, cells: Cells, texts: dict[str, str]) -> Iterator[Problem]:
+    """The numbers in a table's JSON are what the cells' metrics give."""
+    file = f"{table}.json"
     try:
-        shown = next(r for r in _json(read, f"{table}.json")["rows"] if r["name"] == row)["cells"][column]
-        scores = [metrics["dev"][role] for role in metrics["runs"]]
+        rows = {row["name"]: row["cells"] for row in _json(read, file)["rows"]}
+    except (LookupError, TypeError):
+        yield _where(read, file), "has no rows that can be read", ""
+        return
+    for (row, column), cell in cells.items():
+        if cell.key in texts:
+            wrong = _number(rows.get(row), column, cell, json.loads(texts[cell.key]))
+            if wrong:
+                yield _where(read, file), f"{row} / {column}: {wrong}", cell.key
+
+
+def _number(row: Any, column: str, cell: Thing, metrics: dict[str, Any]) -> str:
+    """What is wrong with a number, or nothing."""
+    try:
+        shown, scores = row[column], [metrics["dev"][role] for role in metrics["runs"]]
         values = [score["value"] for score in scores]
         spread = statistics.stdev(values) if len(values) > 1 else None
         said = [len(values), scores[0]["examples"], list(metrics["runs"].values()), cell.key]
         if [shown[name] for name in ("n_seeds", "n_examples", "runs", "key")] != said:
-            wrong = f"its seeds, examples, runs or key are not those of the cell {cell.key}"
-        elif not (_near(shown["mean"], statistics.fmean(values)) and _near(shown["std"], spread)):
-            wrong = f"it is {shown['mean']}, and the metrics give {statistics.fmean(values):.6f}"
-    except (LookupError, TypeError, AttributeError, StopIteration, ValueError):
-        wrong = "it has no number there that can be read"
-    if wrong:
-        yield _where(read, f"{table}.json"), f"{row} / {column}: {wrong}", cell.key
+            return f"its seeds, examples, runs or key are not those of the cell {cell.key}"
+        if not (_near(shown["mean"], statistics.fmean(values)) and _near(shown["std"], spread)):
+            return f"it is {shown['mean']}, and the metrics give {statistics.fmean(values):.6f}"
+    except (LookupError, TypeError, AttributeError, ValueError):
+        return "it has no number there that can be read"
+    return ""
 
 
 def _near(shown: float | None, exact: float | None) -> bool:
@@ -171,17 +189,18 @@ def _near(shown: float | None, exact: float | None) -> bool:
 # --- what was gathered beside the tables -----------------------------------------------------------------------------
 
 
-def _proof(read: Published, table: str, texts: dict[str, str]) -> Iterator[Problem]:
+def _proof(
+    read: Published, table: str, cells: Cells, tree: list[list[str]], texts: dict[str, str]
+) -> Iterator[Problem]:
     """A table's proof leads from each cell's metrics to the root; `texts` gets the metrics by key."""
     file = f"{table}.proof.json"
     held = _json(read, file)
     if not isinstance(held, dict) or not isinstance(held.get("cells"), dict):
         yield _where(read, file), "is not there, or cannot be read", ""
         return
-    cells = {(r, c): thing for (t, r, c), thing in read.cells.items() if t == table}
     right: dict[str, dict[str, Any]] = {}
-    tree, place = verify.levels(read.entries), _leaves(read.entries)
-    for (row, column), thing in sorted(cells.items()):
+    place = _leaves(read.entries)
+    for (row, column), thing in cells.items():
         try:
             claim = held["cells"][row][column]
             text = claim["metrics.json"]
@@ -244,65 +263,11 @@ def _data(read: Published) -> Iterator[Problem]:
             yield _where(read, "data.json"), wrong, key
 
 
-def _runs(read: Published) -> Iterator[Problem]:
-    """runs.tsv has the runs behind each cell, under the seeds that they have."""
-    lines = ["\t".join(COLUMNS), *(f"{r.table}\t{r.experiment}\t{r.task}\t{r.seed}\t{r.key}" for r in read.runs)]
-    where = _where(read, "runs.tsv")
-    if _text(read, "runs.tsv") != "\n".join(lines) + "\n":
-        yield where, "is not written as it was published", ""
-    listed = {(run.table, run.seed, run.key) for run in read.runs}
-    named = {(run.table, run.experiment, run.task, run.seed): run.key for run in read.runs}
-    behind = set[tuple[str, int, str]]()
-    for (table, row, column), cell in sorted(read.cells.items()):
-        for seed, key in _seeds(read, cell):
-            behind.add((table, seed, key))
-            if (table, seed, key) not in listed:
-                yield where, f"lacks the run {key} with seed {seed}, which is behind {table} / {row} / {column}", key
-            if named.get((table, row, column, seed), key) != key:
-                yield where, f"{table} / {row} / {column}: the run with seed {seed} is {key}", key
-    for run in read.runs:
-        known = read.things.get(run.key)
-        seed = known.parts["config"].get("seed") if known is not None else run.seed
-        rows = {row for table, row, _ in read.cells if table == run.table}
-        beside = run.table in read.tables and run.experiment in rows and (run.table, run.seed, run.key) not in behind
-        if seed != run.seed or beside:
-            said = f"{run.table}, {run.experiment}, {run.task}: {run.key} is not its run with seed {run.seed}"
-            yield where, said, run.key
-
-
 def _names(read: Published) -> Iterator[Problem]:
     """dvc.yaml names what manifests.json and runs.tsv have."""
     runs = [[run.table, run.experiment, run.task, run.seed, run.key] for run in read.runs]
     if _text(read, "dvc.yaml") != dvcfile.text(runs, read.entries, sorted(read.tables)):
         yield _where(read, "dvc.yaml"), "is not what follows from manifests.json and runs.tsv", ""
-
-
-def _seeds(read: Published, cell: Thing) -> Iterator[tuple[int, str]]:
-    """Seeds and keys of the runs behind a cell, those that were chosen from among them."""
-    for role, key in cell.inputs.items():
-        thing = read.things.get(key)
-        if thing is None:
-            continue
-        if role == "choice":
-            yield from _seeds(read, thing)
-        elif "seed " in role:
-            yield int(role.rpartition(" ")[2]), _trained(read, thing)
-
-
-def _trained(read: Published, thing: Thing) -> str:
-    """The run that said what a cell reads, where that is what a run says of another task's data."""
-    if thing.kind == "outputs":
-        return thing.inputs.get("teacher", thing.key)
-    if thing.kind == "baseline" and "dev" in thing.inputs:
-        own = [other for other in read.things.values() if other.kind == "baseline" and _same_fit(other, thing)]
-        return own[0].key if own else thing.key
-    return thing.key
-
-
-def _same_fit(own: Thing, other: Thing) -> bool:
-    """Whether a baseline is the other one on its own task's data."""
-    inputs = {role: key for role, key in other.inputs.items() if role != "dev"}
-    return own.inputs == inputs and own.parts["config"] == other.parts["config"]
 
 
 def _called(thing: Thing) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from redistill.environment import PORTABLE, THREADS
 from redistill.provenance import nvidia, store
 
-IMAGE_VARIABLE, IMAGE_FILE = "REDISTILL_IMAGE", Path("/etc/redistill-image")  # a container's build sets one of them
+IMAGE_VARIABLE, IMAGE_FILE = "REDISTILL_IMAGE", Path(sys.prefix, "redistill-image")  # one is set by a build
 PINNED = (*THREADS, *PORTABLE, "CUBLAS_WORKSPACE_CONFIG")
 CPUINFO, MAPS = Path("/proc/cpuinfo"), Path("/proc/self/maps")
 _METADATA = (".dist-info", ".egg-info", ".egg", ".egg-link")
