@@ -6,11 +6,10 @@ import math
 import shutil
 import statistics
 import subprocess
-from pathlib import Path
 
 import pytest
-from published_study import STUDY, PublishedStudy, copied
-from questioned import PLAIN, TAUGHT, command, committed, data_row, edit, git, remake
+from published_study import STUDY, PublishedStudy
+from questioned import PLAIN, TAUGHT, command, data_row, edit, git, remake
 
 from redistill.errors import RedistillError
 from redistill.questions import shown
@@ -20,20 +19,6 @@ from redistill.questions.stale import stale
 from redistill.questions.state import as_published
 from redistill.questions.used_by import used_by
 from redistill.questions.why import why
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> PublishedStudy:
-    """A published study in git; not to be changed."""
-    return committed(tmp_path_factory.mktemp("study") / "project")
-
-
-@pytest.fixture
-def study(made: PublishedStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PublishedStudy:
-    """A copy of it, to be changed, in which one stands."""
-    study = copied(made, tmp_path / "project")
-    monkeypatch.chdir(study.root)
-    return study
 
 
 def test_numbers_stand_beside_each_other_with_what_seeds_do_to_them(study: PublishedStudy) -> None:

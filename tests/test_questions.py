@@ -4,30 +4,15 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from published_study import STUDY, PublishedStudy, copied
-from questioned import TAUGHT, TEXTS, Cells, command, committed, edit, git
+from published_study import STUDY, PublishedStudy
+from questioned import TAUGHT, TEXTS, Cells, command, edit, git
 
 from redistill.errors import RedistillError
 from redistill.questions import tree
 from redistill.questions.used_by import used_by
 from redistill.questions.why import Chain, Link, why
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> PublishedStudy:
-    """A published study in git; not to be changed."""
-    return committed(tmp_path_factory.mktemp("study") / "project")
-
-
-@pytest.fixture
-def study(made: PublishedStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PublishedStudy:
-    """A copy of it, to be changed, in which one stands."""
-    study = copied(made, tmp_path / "project")
-    monkeypatch.chdir(study.root)
-    return study
 
 
 def link_of(chain: Chain, title: str) -> Link:

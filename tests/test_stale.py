@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 from conftest import SOURCES
-from published_study import STUDY, PublishedStudy, copied
+from published_study import STUDY, PublishedStudy
 from questioned import (
     PLAIN,
     TAUGHT,
     TEXTS,
     Cells,
     command,
-    committed,
     data_row,
     edit,
     loss_file,
@@ -34,20 +33,6 @@ from redistill.questions.diff import Differences, compare
 from redistill.questions.sides import between
 from redistill.questions.stale import stale
 from redistill.questions.state import as_planned, as_published
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> PublishedStudy:
-    """A published study in git; not to be changed."""
-    return committed(tmp_path_factory.mktemp("study") / "project")
-
-
-@pytest.fixture
-def study(made: PublishedStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PublishedStudy:
-    """A copy of it, to be changed, in which one stands."""
-    study = copied(made, tmp_path / "project")
-    monkeypatch.chdir(study.root)
-    return study
 
 
 def reached(found: Differences) -> Cells:

@@ -16,6 +16,7 @@ from redistill.config.checked import Checked, Row
 from redistill.errors import RedistillError
 from redistill.provenance import store
 from redistill.provenance.keys import fingerprint, key_of, versions
+from redistill.provenance.published import Run
 
 # kind of node -> (area of the store, entry module, packages that its numbers depend on)
 _NUMERIC = ("numpy", "pyarrow", "torch", "safetensors", "accelerate")
@@ -68,17 +69,6 @@ class Node:
 
     def folder(self, root: Path) -> Path:
         return root / "store" / self.area / self.key
-
-
-@dataclass(frozen=True)
-class Run:
-    """A line of runs.tsv: which table's row, task and seed a run stands for."""
-
-    table: str
-    experiment: str
-    task: str
-    seed: int
-    key: str
 
 
 @dataclass(frozen=True)

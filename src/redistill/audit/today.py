@@ -59,11 +59,10 @@ def _same(scope: Scope, plan: Plan, asked: set[str]) -> bool:
     keys = {thing.key for thing in scope.things}
     if not scope.whole:
         return keys <= asked
-    runs = [(r.table, r.experiment, r.task, r.seed, r.key) for r in scope.published.runs]
     titles = {thing.key: thing.title for thing in scope.things}
     return (
         keys == set(_behind(plan))
-        and runs == [(r.table, r.experiment, r.task, r.seed, r.key) for r in plan.runs]
+        and scope.published.runs == plan.runs
         and all(plan.nodes[key].title == title for key, title in titles.items())
     )
 
@@ -123,7 +122,5 @@ def _others(scope: Scope, plan: Plan, asked: set[str], explained: bool) -> Itera
         if thing.key in plan.nodes and plan.nodes[thing.key].title != thing.title:
             said = f"calls {thing.key} `{thing.title}`, and today's configs `{plan.nodes[thing.key].title}`"
             yield Finding(LEVEL, f"results/{scope.study}/manifests.json", said, thing.key)
-    if [(r.table, r.experiment, r.task, r.seed, r.key) for r in scope.published.runs] != [
-        (r.table, r.experiment, r.task, r.seed, r.key) for r in plan.runs
-    ]:
+    if scope.published.runs != plan.runs:
         yield Finding(LEVEL, f"results/{scope.study}/runs.tsv", "has not the lines that today's configs ask for")

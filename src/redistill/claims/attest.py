@@ -4,8 +4,6 @@ results/<study>/signed/attestations/<digest>.json says which runs, under which r
 and on what kind of machine; no name of a host or a user.
 """
 
-import hashlib
-import math
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -15,6 +13,7 @@ from typing import Any
 
 from redistill.audit import again as making
 from redistill.audit.comparable import differences
+from redistill.audit.sample import drawn
 from redistill.claims import envelopes, parted, traces
 from redistill.claims.steps import traced
 from redistill.errors import RedistillError
@@ -45,23 +44,7 @@ class Sample:
         Raises:
             RedistillError: `asked` is no number and no share.
         """
-
-        def drawn(run: Thing) -> str:
-            return hashlib.sha256(f"{root} {self.seed} {run.key}".encode()).hexdigest()
-
-        return sorted(runs, key=drawn)[: self._count(len(runs))]
-
-    def _count(self, of: int) -> int:
-        number, share = self.asked.removesuffix("%"), self.asked.endswith("%")
-        try:
-            count = math.ceil(of * float(number) / 100) if share else int(number)
-        except (ValueError, OverflowError):
-            raise RedistillError(
-                f"a sample is a number of runs, or a share such as 5%, but not `{self.asked}`"
-            ) from None
-        if count < 1 or (share and float(number) > 100):
-            raise RedistillError(f"a sample of `{self.asked}` is none: it takes at least a run, and at most 100%")
-        return min(count, of)
+        return drawn(runs, self.asked, self.seed, root)
 
 
 def runs_behind(made: Published, cells: Iterable[str] | None = None) -> list[Thing]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from redistill.plan import Node, Plan
-from redistill.provenance import parts
+from redistill.provenance import parts, verify
 from redistill.provenance.parts import Parts
 
 Declared = dict[str, Any]
@@ -51,4 +51,4 @@ def runs_of(said: Declared) -> dict[str, str]:
 def parts_of(said: Declared, key: str) -> Parts:
     """What a declared thing's key is made of."""
     thing = said["things"][key]
-    return parts.whole(said["parts"], key, thing["kind"], thing["inputs"])
+    return verify.parts_of(said["parts"], key, thing["kind"], thing["inputs"])

@@ -21,15 +21,3 @@ def shared(parts: dict[str, Parts]) -> dict[str, Any]:
             pieces[name][places[name]] = piece
         keys[key] = places | ({SEED: said["config"][SEED]} if SEED in said["config"] else {})
     return pieces | {"keys": keys}
-
-
-def whole(file: dict[str, Any], key: str, kind: str, inputs: dict[str, str]) -> Parts:
-    """The parts of a key, as they were before `shared`.
-
-    Raises:
-        LookupError: the file does not have them all.
-    """
-    places = file["keys"][key]
-    parts = {name: file[name][places[name]] for name in SHARED}
-    config = parts["config"] | ({SEED: places[SEED]} if SEED in places else {})
-    return {"kind": kind, **parts, "config": config, "inputs": inputs}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from redistill.errors import RedistillError, nearest
-from redistill.provenance import parts, store, verify
+from redistill.provenance import store, verify
 from redistill.provenance.keys import key_of
 
 FILES = ("manifests.json", "parts.json", "runs.tsv")
@@ -45,7 +45,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Run:
-    """A line of runs.tsv: the run behind a table's row, task and seed."""
+    """A line of runs.tsv, published or planned: the run behind a table's row, task and seed."""
 
     table: str
     experiment: str
@@ -161,7 +161,7 @@ def _thing(key: str, entry: dict[str, Any], key_parts: dict[str, Any]) -> Thing:
     inputs = entry["inputs"]
     return Thing(
         key, entry["kind"], entry["title"], entry["area"], entry["digest"], inputs, entry["files"],
-        parts.whole(key_parts, key, entry["kind"], inputs), tuple(entry.get("cells", ())),
+        verify.parts_of(key_parts, key, entry["kind"], inputs), tuple(entry.get("cells", ())),
     )  # fmt: skip
 
 

@@ -348,11 +348,19 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _manifest(key: str, entry: Entry, pieces: dict[str, Any]) -> dict[str, Any]:
     """A thing's manifest, from its entry and what parts.json has of its key."""
+    return {"files": entry["files"], "key_parts": parts_of(pieces, key, entry["kind"], entry["inputs"])}
+
+
+def parts_of(pieces: dict[str, Any], key: str, kind: str, inputs: dict[str, str]) -> dict[str, Any]:
+    """What a key is made of, from parts.json, in which `redistill.provenance.parts` has written what is shared once.
+
+    Raises:
+        LookupError: the file does not have it all.
+    """
     places = pieces["keys"][key]
     config = pieces["config"][places["config"]] | ({"seed": places["seed"]} if "seed" in places else {})
-    parts = {"kind": entry["kind"], "config": config, "inputs": entry["inputs"]}
-    parts |= {name: pieces[name][places[name]] for name in ("code", "packages")}
-    return {"files": entry["files"], "key_parts": parts}
+    shared = {name: pieces[name][places[name]] for name in ("code", "packages")}
+    return {"kind": kind, **shared, "config": config, "inputs": inputs}
 
 
 def _digest(value: Any) -> str:
