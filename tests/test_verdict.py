@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from published_study import PublishedStudy, copied, publish_study
 
@@ -19,6 +20,7 @@ from redistill.claims.resample import variance
 from redistill.config.check import check
 from redistill.errors import ConfigError, IntegrityError, RedistillError
 from redistill.provenance import published
+from redistill.tables.sampled import sampled
 from redistill.tables.statistics import summarise
 
 ROOT = Path(__file__).parents[1]
@@ -140,8 +142,9 @@ def test_a_quarter_of_the_seeds_that_are_named_decide_less_often() -> None:
 
 def test_the_spread_of_examples_is_that_of_a_share() -> None:
     labels = np.zeros(400, dtype=int)
-    said = np.stack([np.arange(400) % 4 == 0] * 2).astype(int)  # three quarters are right, in both runs
-    assert variance(said, labels, "accuracy", 4000) == pytest.approx(1e4 * 0.75 * 0.25 / 400, rel=0.1)
+    said = pa.table({"label": labels, "prediction": (np.arange(400) % 4 == 0).astype(int)})  # three quarters are right
+    runs = [sampled(said, "accuracy")] * 2
+    assert variance(runs, 400, 4000) == pytest.approx(1e4 * 0.75 * 0.25 / 400, rel=0.1)
 
 
 def test_the_default_margin_is_what_two_groups_agree_within() -> None:

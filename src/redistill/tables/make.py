@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 
 from redistill.errors import RedistillError
-from redistill.evaluation.evaluate import read_predictions
-from redistill.provenance import store
 from redistill.tables.render import WRITERS, Cell, Comparison, Row, Table
-from redistill.tables.statistics import BATCH_METRICS, holm, paired_bootstrap, summarise
+from redistill.tables.sampled import draws_of, of_runs
+from redistill.tables.statistics import Sampled, bootstrap, holm, summarise
 
-DRAWS = 10_000
 MEAN, DAGGER = "mean of columns", " †"
 
 
@@ -119,20 +117,21 @@ def _comparisons(config: dict[str, Any], inputs: dict[str, Path]) -> list[Compar
         for task in comparison["tasks"] or metrics:
             ours, theirs = (inputs.get(f"{comparison[side]}:{task}") for side in ("row", "against"))
             if ours is not None and theirs is not None:
-                (a, labels), (b, _) = _predictions(ours), _predictions(theirs)
-                difference = paired_bootstrap(a, b, labels, BATCH_METRICS[metrics[task]], draws=DRAWS)
+                metric = metrics[task]
+                (a, n), (b, others) = _sampled(ours, metric), _sampled(theirs, metric)
+                if n != others:
+                    raise RedistillError(f"{ours}: is of {n} examples, and {theirs} of {others}: make them of the same")
+                difference = bootstrap(a, b, n, draws=draws_of(metric))
                 tested.append((comparison["row"], comparison["against"], task, difference))
     adjusted = holm([difference.p for *_, difference in tested])
     return [Comparison(*what, p) for what, p in zip(tested, adjusted, strict=True)]
 
 
-def _predictions(cell: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Predictions (seeds, n) of a cell's runs on dev, seeds in order, and the labels (n,)."""
+def _sampled(cell: Path, metric: str) -> tuple[list[Sampled], int]:
+    """The metric of a cell's runs on dev, seeds in order, and on how many examples."""
     runs = sorted(_runs(cell).items(), key=lambda item: int(item[0].split()[1]))
-    area, dataset = cell.parents[1], _metrics(cell).get("dataset")  # set where runs of another task are read
-    of = store.find(area, dataset) if dataset is not None else None
-    read = [read_predictions(store.find(area, key), "dev", of) for _, key in runs]
-    return np.stack([predictions for _, predictions in read]), read[0][0]
+    dataset = _metrics(cell).get("dataset")  # set where runs of another task are read
+    return of_runs(cell.parents[1], [key for _, key in runs], metric, dataset)
 
 
 def _footer(config: dict[str, Any]) -> list[str]:
