@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from redistill.data import examples
 from redistill.evaluation.evaluate import read_choice
 from redistill.models import load, predict
 
@@ -13,9 +12,6 @@ def predict_again(config: dict[str, Any], inputs: dict[str, Path], run: Path, wo
     if "trials" in config:
         config = config["trials"][read_choice(inputs["choice"])["chosen"]]
     load.prepare_torch(config["runtime"], config["task"])
-    splits = [split for split in ("dev", "select") if (inputs["dataset"] / f"{split}.parquet").is_file()]
-    data = examples.load(config["task"], inputs, splits)
-    model = load.load_run(run, config["runtime"])
-    logits = predict.logits_over(model, data, config["evaluation"]["batch_size"], config["runtime"]["device"])
-    predict.write_predictions(work / "predictions.parquet", data, logits)
+    model, data = load.load_run(run, config["runtime"]), predict.unseen(config, inputs)
+    predict.write(model, data, config, work)
     return {"examples": len(data)}

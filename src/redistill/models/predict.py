@@ -11,14 +11,16 @@ Every table has the columns id and split. Beside these,
 
 import io
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
 
-from redistill.data.examples import NO_CLASS, Examples, ordered_batches
+from redistill.data.examples import NO_CLASS, Examples, load, ordered_batches
 from redistill.data.pictures import STORED
 from redistill.evaluation.metrics import decided
 from redistill.models.load import logits_of, said_of
@@ -26,6 +28,18 @@ from redistill.progress import track
 
 Batch = dict[str, Any]
 BOXES = pa.list_(pa.list_(pa.float32()))
+
+
+def unseen(config: dict[str, Any], inputs: dict[str, Path]) -> Examples:
+    """What a run is evaluated on: `dev`, which is reported, and `select`, which serves choices, where the task has it."""
+    splits = [split for split in ("dev", "select") if (inputs["dataset"] / f"{split}.parquet").is_file()]
+    return load(config["task"], inputs, splits, config["evaluation"]["transforms"])
+
+
+def write(model: nn.Module, data: Examples, config: dict[str, Any], work: Path) -> None:
+    """Write predictions.parquet: what a run's model says of these examples."""
+    size, device = config["evaluation"]["batch_size"], config["runtime"]["device"]
+    pq.write_table(predictions(model, data, config["task"], size, device), work / "predictions.parquet")
 
 
 def predictions(model: nn.Module, data: Examples, task: dict[str, Any], batch_size: int, device: str) -> pa.Table:

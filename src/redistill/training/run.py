@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from safetensors.torch import save_file
@@ -266,13 +265,6 @@ def _write(config: Config, inputs: dict[str, Path], learner: Learner, work: Path
         save_file(beside, work / "auxiliary.safetensors")
     (work / "resolved.json").write_text(pretty(config), encoding="utf-8")
     if config["task"]["type"] != "unlabelled":
-        _predict(learner.student, config, inputs, work)
-
-
-def _predict(model: nn.Module, config: Config, inputs: dict[str, Path], work: Path) -> None:
-    """Predictions on `dev`, which is reported, and on `select`, which serves choices, where the task has it."""
-    splits = [split for split in ("dev", "select") if (inputs["dataset"] / f"{split}.parquet").is_file()]
-    data = examples.load(config["task"], inputs, splits, config["evaluation"]["transforms"])
-    _refuse_long(model, int(data.lengths.max()))
-    size, device = config["evaluation"]["batch_size"], config["runtime"]["device"]
-    pq.write_table(predict.predictions(model, data, config["task"], size, device), work / "predictions.parquet")
+        data = predict.unseen(config, inputs)
+        _refuse_long(learner.student, int(data.lengths.max()))
+        predict.write(learner.student, data, config, work)
