@@ -15,6 +15,7 @@ from redistill.config.check import check
 from redistill.config.checked import Checked, Row
 from redistill.data.listing import LISTING, ROLE
 from redistill.errors import RedistillError
+from redistill.evaluation.metrics import METRICS
 from redistill.provenance import contents, store
 from redistill.provenance.keys import canonical, fingerprint, imported, key_of, versions
 from redistill.provenance.published import Run
@@ -153,6 +154,11 @@ def _libraries(components: Iterable[tuple[str, str]]) -> tuple[str, ...]:
     """Packages that architectures are built from, and transforms taken from, beside torch."""
     named = [(k, n) for k, n in components if k in ("architecture", "transform") and not registry.plugin(k, n)]
     return imported((registry.module_name(kind, name) for kind, name in named), ("timm", "torchvision"))
+
+
+def _measuring(metrics: Iterable[str]) -> tuple[str, ...]:
+    """Packages that metrics are computed by, beside those of every metric."""
+    return ("pycocotools",) if any(METRICS[metric][0] == "detection" for metric in metrics) else ()
 
 
 def _resolved(said: schema.Component) -> dict[str, Any]:
@@ -345,10 +351,11 @@ class _Planner:
     @staticmethod
     def _packages(config: dict[str, Any]) -> tuple[str, ...]:
         """Packages that the numbers depend on, beside those of every run."""
-        text = ("transformers", "tokenizers") if config["task"]["input"] == "text" else ()
+        read = ("transformers", "tokenizers") if config["task"]["input"] == "text" else ("pillow",)
         # A metric chooses the best epoch.
-        metrics = ("scipy", "scikit-learn") if config["evaluation"]["checkpoint"] == "best" else ()
-        return (*text, *metrics, *_libraries(_components(config)))
+        said = config["evaluation"]
+        metrics = ("scipy", "scikit-learn", *_measuring(said["metrics"])) if said["checkpoint"] == "best" else ()
+        return (*read, *metrics, *_libraries(_components(config)))
 
     def _start(self, start: schema.Start, task_name: str) -> Node:
         if start.source is not None:
@@ -463,7 +470,8 @@ class _Planner:
         }  # fmt: skip
         built = [component for component in _components(teacher.config) if component[0] == "architecture"]
         built += [("transform", transform["method"]) for transform in transforms]
-        of_others = ("tokenizers", "scipy", "scikit-learn")  # what made the tokens, and what chose the teacher's epoch
+        # what made the tokens, and what chose the teacher's epoch
+        of_others = ("tokenizers", "scipy", "scikit-learn", "pycocotools")
         packages = tuple(name for name in self._packages(teacher.config) if name not in of_others)
         return self._add("outputs", f"{teacher.title} · {split}{of}", config, inputs, built, packages)
 
@@ -522,7 +530,8 @@ class _Planner:
                 self.runs.append(Run(table, recipe, task, seed, run.key))
         points = {trial: self._runs_of[recipe, trained] for trial, recipe in zip(row.trials, row.recipes, strict=True)}
         config = {"metric": self.checked.tasks[task].metric, "trials": list(points)}
-        choice = self._add("choice", f"{row.name} · {task}", config, trials)
+        measuring = _measuring([str(config["metric"])])
+        choice = self._add("choice", f"{row.name} · {task}", config, trials, packages=measuring)
         first = next(iter(points.values()))
         for name, point in points.items():
             if point.inputs != first.inputs:
@@ -558,7 +567,8 @@ class _Planner:
         config: dict[str, Any] = {"metric": self.checked.tasks[task].metric}
         if len(row.recipes) > 1 and "choice" not in runs:
             config["trials"] = list(row.trials)
-        return self._add("cell", f"{row.name} · {task}", config, runs)
+        measuring = _measuring([str(config["metric"])])
+        return self._add("cell", f"{row.name} · {task}", config, runs, packages=measuring)
 
     def _table_config(self, name: str, table: schema.Table, rows: list[Row]) -> dict[str, Any]:
         columns = []

@@ -31,7 +31,7 @@ BOXES = pa.list_(pa.list_(pa.float32()))
 
 
 def unseen(config: dict[str, Any], inputs: dict[str, Path]) -> Examples:
-    """What a run is evaluated on: `dev`, which is reported, and `select`, which serves choices, where the task has it."""
+    """What a run is evaluated on: `dev`, which is reported, and `select`, which serves choices, where there is one."""
     splits = [split for split in ("dev", "select") if (inputs["dataset"] / f"{split}.parquet").is_file()]
     return load(config["task"], inputs, splits, config["evaluation"]["transforms"])
 

@@ -9,9 +9,11 @@ import hashlib
 import json
 from collections.abc import Iterable
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from redistill.errors import RedistillError
 
 KEY_LENGTH = 16
 _PACKAGE = Path(__file__).parents[1]
@@ -42,8 +44,16 @@ def key_of(parts: dict[str, Any]) -> str:
 
 @cache
 def versions(packages: tuple[str, ...]) -> dict[str, str]:
-    """Installed versions of the packages that a stage's numbers depend on."""
-    return {package: version(package) for package in packages}
+    """Installed versions of the packages that a stage's numbers depend on.
+
+    Raises:
+        RedistillError: one is not installed.
+    """
+    try:
+        return {package: version(package) for package in packages}
+    except PackageNotFoundError as error:
+        missing = f"the package `{error.name}`, which numbers depend on, is not installed: run `make setup`"
+        raise RedistillError(missing) from None
 
 
 def fingerprint(modules: Iterable[str]) -> dict[str, str]:
