@@ -1,4 +1,9 @@
-"""The supervised loss of a detector: what its parts say of themselves."""
+"""The supervised loss of a detector: what its parts say of themselves.
+
+Usage::
+
+    boxes: {method: detector, weight: 1.0}
+"""
 
 from torch import Tensor
 

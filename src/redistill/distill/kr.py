@@ -16,10 +16,11 @@ from typing import Annotated
 import torch
 from annotated_types import Gt
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, interpolate, mse_loss
+from torch.nn.functional import interpolate, mse_loss
 
 from redistill.distill.connectors import BatchNorm
 from redistill.distill.inputs import FeatureMaps, Shape
+from redistill.distill.maps import averaged
 from redistill.distill.precision import wide
 
 
@@ -59,7 +60,7 @@ def _hierarchical(student: Tensor, teacher: Tensor, pyramid: list[int]) -> Tenso
         if size < min(student.shape[2:]):
             weight /= 2
             weights += weight
-            total = total + weight * mse_loss(adaptive_avg_pool2d(student, size), adaptive_avg_pool2d(teacher, size))
+            total = total + weight * mse_loss(*(averaged(maps, (size, size)) for maps in (student, teacher)))
     return total / weights
 
 
