@@ -207,9 +207,14 @@ def planned(root: Path, *studies: str) -> Iterator[Engine]:
     forge = Forge(nano.root)
     try:
         engine = Engine(nano.root, {}, forge)
-        done = engine.forked("plan", *studies)
-        assert done.returncode == 0, done.stderr
-        engine.keys = json.loads(done.stdout)
+        planned_in(engine, *studies)
         yield engine
     finally:
         forge.close()
+
+
+def planned_in(engine: Engine, *studies: str) -> None:
+    """Plan studies of a project, as it is now."""
+    done = engine.forked("plan", *studies)
+    assert done.returncode == 0, done.stderr
+    engine.keys = json.loads(done.stdout)

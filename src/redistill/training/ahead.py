@@ -1,5 +1,6 @@
 """Batches that processes beside a run make ahead of it, in the order in which it will ask for them."""
 
+import signal
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,11 +21,13 @@ class Ahead:
         workers: processes that decode and transform.
     """
 
-    def __init__(self, data: Examples, upcoming: Iterator[Asked], workers: int):
+    def __init__(self, data: "Examples | Ahead", upcoming: Iterator[Asked], workers: int):
         self.data = data
+        # a generator of its own: the process' is the models', and is the same however batches are made
         loader: DataLoader[Any] = DataLoader(
-            _Batches(data), sampler=_InOrder(upcoming), batch_size=None, num_workers=workers, prefetch_factor=2
-        )
+            _Batches(data), sampler=_InOrder(upcoming), batch_size=None, num_workers=workers, prefetch_factor=2,
+            generator=torch.Generator(), worker_init_fn=_begun,
+        )  # fmt: skip
         self.made = iter(loader)
 
     def __getattr__(self, name: str) -> Any:
@@ -46,8 +49,16 @@ class Ahead:
         return batch
 
 
+def _begun(_worker: int) -> None:
+    """A process beside a run ends with it, and not before: who asks all processes to stop is answered by the run, which
+    still needs the batch that it waits for.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
 class _Batches(Dataset[Any]):
-    def __init__(self, data: Examples):
+    def __init__(self, data: "Examples | Ahead"):
         self.data = data
 
     def __getitem__(self, asked: Asked) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def train(stage: Stage, hooks: Iterable[Hook], workers: int = 0) -> None:
     """
     hooks = list(hooks)
     stage.learner.train()
-    if workers and stage.data.pictures is not None:
+    if workers and isinstance(stage.data, Examples) and stage.data.pictures is not None:
         stage.data = Ahead(stage.data, upcoming(stage), workers)
     for hook in hooks:
         hook.before_stage(stage)
@@ -155,7 +155,16 @@ def one_pass(stage: Stage, indices: np.ndarray, number: int = 0) -> dict[str, Te
         taught = stage.teachers.see(batch, stage.learner.taps)
     seed = derived_seed(stage.noise, f"loss {stage.step} {number}")
     moment = Moment(stage.step / stage.steps, seed, stage.view(stage.step))
-    values = stage.prepared(batch, taught, stage.loss, moment)
+    try:
+        values = stage.prepared(batch, taught, stage.loss, moment)
+    except ValueError as error:
+        if not str(error).startswith("Expected more than 1 value per channel"):  # as torch's norms say it
+            raise
+        raise RedistillError(
+            f"stages.{stage.index}: a norm of the model cannot learn from a pass of {len(indices)} image. What is "
+            f"left of {len(stage.data)} is the last batch of an epoch: take another `batch_size`, fewer passes of it "
+            "(`accumulate`), or `at_most` so many examples that none stands alone"
+        ) from None
     return {"loss": stage.loss.total(values, moment.share), **values}
 
 
