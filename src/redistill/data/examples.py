@@ -53,7 +53,7 @@ class Examples:
             views = [
                 self.pictures.get(int(i), seed) for i, seed in zip(indices, seeds or [0] * len(indices), strict=True)
             ]
-            batch |= _together(views, self.pictures)
+            batch |= _together(views, self.pictures, indices)
         elif self.images is not None:
             images = self.images[index]
             batch["image"] = images.float() / 255 if images.dtype == torch.uint8 else images
@@ -78,7 +78,7 @@ class Examples:
         return padded
 
 
-def _together(views: list[tuple[Tensor, Target]], pictures: Pictures) -> dict[str, Any]:
+def _together(views: list[tuple[Tensor, Target]], pictures: Pictures, indices: np.ndarray) -> dict[str, Any]:
     """What a batch has of pictures. Those whose boxes are looked for keep their own sizes."""
     images, targets = [image for image, _ in views], [target for _, target in views]
     if pictures.boxes is not None:
@@ -87,8 +87,9 @@ def _together(views: list[tuple[Tensor, Target]], pictures: Pictures) -> dict[st
     if len(sizes) > 1:
         (one, i), (other, j) = list(sizes.items())[:2]
         raise RedistillError(
-            f"images of a batch have several sizes, such as {list(one)} and {list(other)}: end the `transforms` with "
-            "one that gives them the same, such as `centre_crop`"
+            f"`{pictures.ids[indices[i]]}` and `{pictures.ids[indices[j]]}` of one batch are seen as {list(one)} and "
+            f"{list(other)}: end the `transforms` with one that gives images the same size, such as `centre_crop`, or "
+            "take batches of one image"
         )
     masks = {"labels": _classes(torch.stack([target["mask"] for target in targets]))} if pictures.masks else {}
     return {"image": torch.stack(images), **masks}

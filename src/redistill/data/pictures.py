@@ -8,7 +8,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from redistill import registry
 from redistill.data.picture_files import VOID as VOID
 from redistill.environment import derived_seed
 from redistill.errors import RedistillError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 STORED = 0  # the seed of views that teachers' outputs are stored for: the same for every student and seed
 Target = dict[str, Tensor]
@@ -91,7 +94,7 @@ class Pictures:
         image, target = self._decoded(index), dict[str, Tensor]()
         height, width = image.shape[-2:]
         if self.masks is not None:
-            mask = _pixels(self.masks[index], self.ids[index], 1)[0]
+            mask = _decoded(self.masks[index], self.ids[index], _classes)[0]
             if mask.shape != image.shape[-2:]:
                 raise RedistillError(
                     f"image `{self.ids[index]}` is {height} x {width}, its mask {mask.shape[0]} x {mask.shape[1]}"
@@ -106,8 +109,8 @@ class Pictures:
             }
         if self.view is not None:
             image, target = seen(self.view, image, target, seed)
-        if self.boxes is not None:
-            target = _inside(target)
+            if self.boxes is not None:
+                target = _inside(target)
         if image.dtype == torch.uint8:
             image = image.float() / 255
         return image.as_subclass(Tensor), {name: tensor.as_subclass(Tensor) for name, tensor in target.items()}
@@ -117,7 +120,9 @@ class Pictures:
 
         if isinstance(self.images, Tensor):
             return tv_tensors.Image(self.images[index])
-        return tv_tensors.Image(_pixels(self.images[index], self.ids[index], self.channels))
+        return tv_tensors.Image(
+            _decoded(self.images[index], self.ids[index], _grey if self.channels == 1 else _colours)
+        )
 
 
 def _inside(target: Target) -> Target:
@@ -132,19 +137,29 @@ def view_seed(seed: int, view: int, name: str) -> int:
     return derived_seed(seed, f"view {view} of {name}")
 
 
-def _pixels(encoded: bytes, name: str, channels: int) -> Tensor:
-    """uint8 (C, H, W) of a PNG or JPEG; a mask's are classes, palette or not."""
+def _decoded(encoded: bytes, name: str, values: Callable[["Image"], np.ndarray]) -> Tensor:
+    """uint8 (C, H, W) of a PNG or JPEG."""
     from PIL import Image
 
     try:
         with Image.open(io.BytesIO(encoded)) as opened:
-            if channels == 1 and opened.mode == "P":  # the palette is for people: the class is its index
-                pixels = np.array(opened)
-            else:
-                pixels = np.array(opened.convert("L" if channels == 1 else "RGB"))
+            pixels = values(opened)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise RedistillError(f"image `{name}` cannot be decoded ({error}): fetch it again") from None
-    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1).contiguous()
+
+
+def _colours(opened: "Image") -> np.ndarray:
+    return np.array(opened.convert("RGB"))
+
+
+def _grey(opened: "Image") -> np.ndarray:
+    return np.array(opened.convert("L"))
+
+
+def _classes(opened: "Image") -> np.ndarray:
+    """The classes of a mask; a palette is for people: the class is its index."""
+    return np.array(opened if opened.mode == "P" else opened.convert("L"))
 
 
 def composed(transforms: list[dict[str, Any]]) -> View | None:
