@@ -473,6 +473,7 @@ class _Planner:
         # what made the tokens, and what chose the teacher's epoch
         of_others = ("tokenizers", "scipy", "scikit-learn", "pycocotools")
         packages = tuple(name for name in self._packages(teacher.config) if name not in of_others)
+        of += f" · {views} views" if views else ""
         return self._add("outputs", f"{teacher.title} · {split}{of}", config, inputs, built, packages)
 
     # --- results -----------------------------------------------------------------------------------------------------
