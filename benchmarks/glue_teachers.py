@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_linear_schedule_with_warmup
 
-from redistill.evaluation.evaluate import decided, read_predictions
+from redistill.evaluation.evaluate import decided, labelled, read_predictions
 from redistill.evaluation.metrics import METRICS
 from redistill.plan import Node, Plan, make_plan
 from redistill.provenance import record, store
@@ -104,7 +104,7 @@ def main() -> None:
         run, metric = teachers[task], str(plan.checked.tasks[task].metric)
         if not store.is_done(run.folder(ROOT)):
             sys.exit(f"{run.title} is not made yet: make the study glue-small first")
-        ours = with_error(*read_predictions(run.folder(ROOT)), metric)
+        ours = with_error(*labelled(read_predictions(run.folder(ROOT))), metric)
         theirs = with_error(*train(plan, run), metric)
         apart = (ours[0] - theirs[0]) / (ours[1] ** 2 + theirs[1] ** 2) ** 0.5
         known[task] = {

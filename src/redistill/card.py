@@ -18,6 +18,10 @@ LICENCES = frozenset((
     "cc0-1.0", "gpl-2.0", "gpl-3.0", "isc", "lgpl-2.1", "lgpl-3.0", "mit", "mpl-2.0", "odbl", "odc-by", "openrail",
     "pddl", "unlicense", "zlib",
 ))  # fmt: skip
+HUB_TASKS = {  # by the type of a task; the hub's names for what a model does
+    "classification": "{}-classification", "regression": "{}-classification", "segmentation": "image-segmentation",
+    "detection": "object-detection",
+}  # fmt: skip
 HUB_METRICS = {"matthews": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr"}
 
 Scores = dict[str, dict[str, float | int]]
@@ -61,12 +65,12 @@ def model_card(run: Finished, found: Scores, verified: int, licence: str | None,
 
 
 def _metadata(run: Finished, found: Scores, licence: str | None, language: str | None) -> ModelCardData:
-    base, kind = run.base(), "text" if run.is_text else "image"
+    base, does = run.base(), HUB_TASKS[run.task["type"]].format(run.task["input"])
     data = run.data()
     datasets = [origin.repository for origin in data if origin.repository]
     results = [
         EvalResult(
-            task_type=f"{kind}-classification", dataset_type=datasets[0] if datasets else data[0].name,
+            task_type=does, dataset_type=datasets[0] if datasets else data[0].name,
             dataset_name=run.task_title, dataset_split="dev", metric_type=HUB_METRICS.get(name, name),
             metric_name=name, metric_value=said["value"],
         )
@@ -74,7 +78,7 @@ def _metadata(run: Finished, found: Scores, licence: str | None, language: str |
     ]  # fmt: skip
     return ModelCardData(
         language=language, **licence_of(run.origins, licence), library_name="transformers" if run.is_text else None,
-        pipeline_tag=f"{kind}-classification", base_model=base.repository if base else None,
+        pipeline_tag=does, base_model=base.repository if base else None,
         datasets=datasets or None, tags=["redistill", *(["knowledge-distillation"] if run.teachers else [])],
         model_name=run.title, eval_results=results,
     )  # fmt: skip
@@ -82,7 +86,8 @@ def _metadata(run: Finished, found: Scores, licence: str | None, language: str |
 
 def _what_it_is(run: Finished) -> str:
     labels = ", ".join(f"`{label}`" for label in run.task["labels"])
-    does = f"tells {labels} apart" if labels else "gives a score"
+    words = {"segmentation": f"tells {labels} apart in every pixel", "detection": f"finds {labels}, each in a box"}
+    does = words.get(run.task["type"], f"tells {labels} apart" if labels else "gives a score")
     lines = [f"A model of {run.task['input']}s that {does}, trained by redistill on {_plain(run.task_title)}."]
     base = run.base()
     if base:
@@ -104,7 +109,7 @@ def _use(run: Finished, verified: int) -> str:
             "installed:\n\n```python\nimport json\nfrom pathlib import Path\n\nfrom redistill.models.load import "
             'load_run\n\nfolder = Path("...")  # this repository\'s files\nruntime = json.loads((folder / '
             '"resolved.json").read_text())["runtime"]\nmodel = load_run(folder, runtime)\n```\n\nBefore it was '
-            f"exported, it gave the stored logits of {verified} examples of `dev`."
+            f"exported, it gave the stored {_said(run)} of {verified} examples of `dev`."
         )
     pair = ', "text_pair": "..."' if _is_paired(run) else ""
     return (
@@ -113,6 +118,11 @@ def _use(run: Finished, verified: int) -> str:
         f"`truncation=True` cuts texts at {max_length(run)} tokens, as they were cut in training. Before it was "
         f"exported, this gave the stored logits of {verified} examples of `dev`."
     )
+
+
+def _said(run: Finished) -> str:
+    """What a run's predictions are."""
+    return {"segmentation": "masks", "detection": "boxes"}.get(str(run.task["type"]), "logits")
 
 
 def _is_paired(run: Finished) -> bool:

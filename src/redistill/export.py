@@ -133,17 +133,25 @@ def _digests(folder: Path) -> dict[str, str]:
 # --- is it what is on file? -------------------------------------------------------------------------------------------
 
 
-def _on_file(run: Finished) -> Examples:
-    """Some examples of `dev`, spread over all of them, in the order of their ids."""
+def _rows_on_file(run: Finished) -> list[dict[str, Any]]:
+    """What the run says of some examples of `dev`, spread over all of them, in the order of their ids."""
     import numpy as np
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    table = pq.read_table(run.folder / "predictions.parquet", columns=["id", "split", "logits"])
+    table = pq.read_table(run.folder / "predictions.parquet")
     table = table.filter(pc.equal(table["split"], "dev")).sort_by("id")
-    chosen = np.unique(np.linspace(0, len(table) - 1, min(VERIFIED, len(table))).astype(int))
-    table = table.take(chosen)
-    return table["id"].to_pylist(), np.array(table["logits"].to_pylist(), dtype=np.float32)
+    rows: list[dict[str, Any]] = table.take(
+        np.unique(np.linspace(0, len(table) - 1, min(VERIFIED, len(table))).astype(int))
+    ).to_pylist()
+    return rows
+
+
+def _on_file(run: Finished) -> Examples:
+    import numpy as np
+
+    rows = _rows_on_file(run)
+    return [row["id"] for row in rows], np.array([row["logits"] for row in rows], dtype=np.float32)
 
 
 def _dataset(run: Finished) -> Path:
@@ -198,16 +206,31 @@ def _verify_image(run: Finished, folder: Path) -> int:
     import torch
 
     from redistill.data import examples
-    from redistill.models import load
+    from redistill.data.pictures import STORED
+    from redistill.models import agreement, load
 
-    ids, logits = _on_file(run)
+    rows = _rows_on_file(run)
     model = load.load_run(folder, {**run.config["runtime"], "device": "cpu"})
     data = examples.load(run.task, {"dataset": _dataset(run)}, ["dev"], run.config["evaluation"]["transforms"])
     place = {i: index for index, i in enumerate(data.ids)}
+    logits, shares = list[Any](), list[float]()
     with torch.inference_mode():
-        found = load.logits_of(model, data.batch(np.array([place[i] for i in ids])))
-    _compare(run, ids, found.float().numpy(), logits)
-    return len(ids)
+        for row in rows:  # one by one: images may have several sizes
+            index = np.array([place[row["id"]]])
+            said = load.said_of(model, data.batch(index, seeds=data.seeds(index, STORED, 0)))
+            if run.task["type"] in ("segmentation", "detection"):
+                shares.append(agreement.shared(said, row))
+            else:
+                logits.append(said["logits"][0].float().numpy())
+    if logits:
+        on_file = np.array([row["logits"] for row in rows], dtype=np.float32)
+        _compare(run, [row["id"] for row in rows], np.stack(logits), on_file)
+    elif (share := float(np.mean(shares))) < agreement.ENOUGH:
+        raise RedistillError(
+            f"{run.title}: of {len(rows)} images of `dev` the export says the same as what is on file in "
+            f"{100 * share:.1f} % alone; nothing was exported. Was it trained with other versions of the packages?"
+        )
+    return len(rows)
 
 
 def _compare(run: Finished, ids: list[str], found: "ndarray", on_file: "ndarray") -> None:

@@ -92,6 +92,10 @@ def _make(root: Path, told: Specification, folder: Path) -> None:
     store.put(root, work, folder, node.parts, write_record)
     if node.kind == "study":
         copy_out(root, node.title, folder)
+    if node.kind == "student":
+        from redistill.pictures import show  # for people; nothing that is made depends on it
+
+        show.after(root, node.key, node.config)
 
 
 def _stage(told: Specification, work: Path) -> dict[str, Any]:

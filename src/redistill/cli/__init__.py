@@ -9,7 +9,8 @@ from redistill.interruption import EXIT, Interrupted
 
 __all__ = ["app", "main"]
 
-for group in ("studies", "making", "auditing", "asking", "claims", "sharing", "exporting"):  # as --help shows them
+# as --help shows them
+for group in ("studies", "picturing", "making", "auditing", "asking", "claims", "sharing", "exporting"):
     import_module(f"redistill.cli.{group}")
 
 

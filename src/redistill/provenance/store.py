@@ -4,6 +4,7 @@ store/<area>/<key>/            the thing, with manifest.json
 store/<area>/<key>/done.json   the manifest's digest; written last, so a thing is there or it is not
 store/records/<key>.json       how it came out: times, machine, environment; written before it is put in its place
 store/attempts/<key>.json      what failed or was killed before it was made
+store/pictures/<key>/          what a run says of some images, drawn for people; no thing, and made anew at any time
 store/work/<key>/              scratch of the job that is making it; store/work/<key>.lock is held meanwhile
 """
 
