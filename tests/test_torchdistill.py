@@ -191,21 +191,110 @@ def test_stages_and_auxiliary_modules(tmp_path):
     assert "VIDLoss is another number in redistill: its method has a regressor of its own" in said
 
 
-def test_detection_and_segmentation_say_that_they_are_not_supported(tmp_path):
+def test_a_detector_that_is_cut_in_two_and_its_teacher(tmp_path):
     data, report = imported(tmp_path, "detection")
-    kind = "redistill's tasks are classification and regression: it has no detection or segmentation"
-    assert kind in report.to_do
+    assert report.task == "coco/detection"
+    assert data["student"] == {
+        "architecture": {"method": "bottleneck_rcnn", "backbone": "resnet50", "channels": 3, "norm_eps": 0.0},
+        "start": {"source": "torchvision/fasterrcnn_resnet50_fpn-coco_v1", "fresh": ["backbone.body.layer1"]},
+    }
+    assert load(report.written[1]).data["student"] == {
+        "architecture": {
+            "method": "detector", "name": "fasterrcnn_resnet50_fpn", "frozen_norms": True, "norm_eps": 0.0
+        },
+        "start": {"source": "torchvision/fasterrcnn_resnet50_fpn-coco_v1"},
+    }  # fmt: skip
+    assert not any(need.startswith("stages in") for need in report.to_do)  # the teacher is as it was published
     assert data["stages"][0]["batch_size"] == 6
     assert data["stages"][0]["frozen"] == ["backbone.body.layer2"]
-    left = reasons(report)
-    assert "the model's own loss" in left["train.criterion.kwargs.model_term.weight"]
-    assert "is not described" in left["train.train_data_loader.collate_fn"]
+    assert data["stages"][0]["loss"]["detector"] == {"method": "detector", "weight": 1.0}
+    assert data["stages"][0]["loss"]["layer1"]["method"] == "ghnd"
+    assert "is not described" in reasons(report)["train.train_data_loader.collate_fn"]
+
+
+def test_a_segmenter_and_its_second_head(tmp_path):
     data, report = imported(tmp_path, "segmentation")
-    assert kind in report.to_do
-    assert data["stages"][0]["loss"] == {"pixels": {"method": "hard", "weight": 0.8}}
+    assert report.task == "voc/segmentation"
+    assert data["student"] == {"architecture": {"method": "segmenter", "name": "fcn_resnet50", "aux": True}}
+    taps = {"student": ["aux_classifier:output", "backbone.conv1:input"]}
+    assert data["stages"][0]["loss"] == {
+        "pixels": {"method": "hard", "weight": 0.8},
+        "pixels_second": {"method": "second_head", "weight": 0.4, "taps": taps},
+    }
     assert data["stages"][0]["schedule"] == {"method": "linear", "warmup": 0.0}  # power 1
     assert "reads `module_wise_kwargs`" in texts(report)
     assert reasons(report)["train.optimizer.module_wise_configs.1.kwargs.lr"] == "read by nothing"
+
+
+SEGMENTER = """
+datasets:
+  coco2017/train: !import_call {_name: coco2017, key: a.b, init: {kwargs: {transforms: !import_call {key: c}}}}
+models:
+  teacher_model:
+    key: deeplabv3_resnet50
+    _weights: &weights !import_get {key: 'torchvision.models.segmentation.deeplabv3.DeepLabV3_ResNet50_Weights'}
+    kwargs: {weights: !getattr [*weights, 'COCO_WITH_VOC_LABELS_V1'], num_classes: 21, aux_loss: True}
+  student_model:
+    key: STUDENT
+    _weights: &backbone !import_get {key: 'torchvision.models.HOLDER_Weights'}
+    kwargs: {weights_backbone: !getattr [*backbone, 'IMAGENET1K_V1'], num_classes: 21}
+train:
+  num_epochs: 2
+  train_data_loader: {dataset_id: coco2017/train, kwargs: {batch_size: 4}}
+  optimizer: {key: SGD, kwargs: {lr: 0.1}}
+  criterion:
+    key: WeightedSumLoss
+    kwargs:
+      sub_terms:
+        maps:
+          criterion: {key: MSELoss, kwargs: {reduction: mean}}
+          criterion_wrapper:
+            key: SimpleLossWrapper
+            kwargs:
+              input: {is_from_teacher: False, module_path: 'STUDENTS', io: output}
+              target: {is_from_teacher: True, module_path: 'classifier.-1', io: output}
+          weight: 1.0
+"""
+
+
+@pytest.mark.parametrize(
+    ("key", "holder", "tap", "source", "part"),
+    [
+        ("lraspp_mobilenet_v3_large", "MobileNet_V3_Large", "classifier.high_classifier",
+         "torchvision/mobilenet_v3_large-imagenet1k_v1", {"part": "features"}),
+        ("fcn_resnet50", "ResNet50", "classifier.4", "torchvision/resnet50-imagenet1k_v1", {"without": ["fc"]}),
+    ],
+)  # fmt: skip
+def test_weights_of_a_backbone_go_into_it(tmp_path, key, holder, tap, source, part):
+    text = SEGMENTER.replace("STUDENTS", tap.replace(".4", ".-1")).replace("STUDENT", key).replace("HOLDER", holder)
+    file = tmp_path / "one.yaml"
+    file.write_text(text)
+    (report,) = import_files([file], tmp_path / "out")
+    data = load(report.written[0]).data
+    assert report.task == "coco/segmentation"
+    assert data["student"]["start"] == {"source": source, "into": "backbone", **part}
+    assert data["stages"][0]["loss"]["maps"]["taps"]["student"] == [f"{tap}:output"]
+    assert data["stages"][0]["loss"]["maps"]["taps"]["teacher"] == ["classifier.4:output"]
+    assert "how images are shown is described by code" in texts(report)
+    assert load(report.written[1]).data["student"]["architecture"]["aux"] is True
+
+
+@pytest.mark.parametrize(
+    ("key", "said", "task"),
+    [
+        ("fasterrcnn_resnet50_fpn", "pascal_voc2012", "voc/detection"),
+        ("deeplabv3_resnet50", "pascal_voc2012", "voc/segmentation"),
+        ("ssdlite320_mobilenet_v3_large", "coco2017", "coco/detection"),
+        ("lraspp_mobilenet_v3_large", "coco2017", "coco/segmentation"),
+        ("resnet18", "ilsvrc2012", "imagenet/ilsvrc2012"),
+    ],
+)
+def test_a_task_is_named_by_its_data_and_by_what_its_models_look_for(tmp_path, project, key, said, task):
+    file = tmp_path / "one.yaml"
+    file.write_text(f"datasets: {{a: {{name: {said}}}}}\nmodels: {{model: {{key: {key}}}}}\ntrain: {{num_epochs: 1}}\n")
+    (report,) = import_files([file], tmp_path / "out")
+    assert report.task == task
+    assert (project / "configs" / "tasks" / f"{task}.yaml").is_file()
 
 
 def test_data_from_a_call_and_several_labels(tmp_path):
@@ -291,8 +380,6 @@ SPLITS = {
 }
 # What redistill cannot do, and says so.
 UNDONE = {
-    "detection": ["redistill's tasks are classification and regression: it has no detection or segmentation"],
-    "segmentation": ["redistill's tasks are classification and regression: it has no detection or segmentation"],
     "several-labels": [
         "`schedule.warmup` as a share: the source has 100 steps, of a number that depends on the data",
         "redistill has no loss `bce` yet",

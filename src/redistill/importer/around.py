@@ -162,12 +162,14 @@ def renamed(section: Section, path: str, side: str, around: Around) -> str:
 
 def _counted_from_the_start(path: str, architecture: dict[str, Any]) -> str:
     """`layer2.-1` as `layer2.3`, where the number of blocks is known."""
+    depth, method, name = architecture.get("depth", 0), architecture.get("method"), str(architecture.get("name", ""))
+    if method == "segmenter" and not name.startswith("lraspp"):
+        return re.sub(r"^((aux_)?classifier)\.-1(?=\.|$)", r"\g<1>.4", path)  # each head has five modules
     found = re.match(r"layer(\d)\.(-\d+)(?=\.|$)", path)
     if found is None:
         return path
-    depth, method = architecture.get("depth", 0), architecture.get("method")
     small = {"cifar_resnet": 2, "wide_resnet": 4}
-    blocks: tuple[int, ...] = BLOCKS.get(architecture.get("name", ""), ())
+    blocks: tuple[int, ...] = BLOCKS.get(name, ())
     if method in small and isinstance(depth, int):
         blocks = ((depth - small[method]) // 6,) * 3
     layer, place = int(found[1]), int(found[2])

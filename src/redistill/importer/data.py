@@ -10,21 +10,32 @@ from redistill.importer.names import name_of
 from redistill.importer.section import Section, Source, leaves
 
 GLUE = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")
+# By data set, or by data set and by what its models look for.
 TASKS = {
-    "cifar10": "cifar/cifar10", "cifar100": "cifar/cifar100", "ilsvrc2012": "imagenet", "coco2017": "coco2017",
-    "pascal_voc2012": "voc2012", "go_emotions": "go-emotions",
+    "cifar10": "cifar/cifar10", "cifar100": "cifar/cifar100", "ilsvrc2012": "imagenet/ilsvrc2012",
+    "coco2017": "coco/detection", "coco2017 segmentation": "coco/segmentation", "pascal_voc2012": "voc/segmentation",
+    "pascal_voc2012 detection": "voc/detection", "go_emotions": "go-emotions",
 }  # fmt: skip
+# Beginnings of the names of models that look for boxes, and of those that look at every pixel; `custom_` before them.
+LOOK_FOR = {
+    "detection": ("fasterrcnn", "maskrcnn", "keypointrcnn", "retinanet", "fcos", "ssd"),
+    "segmentation": ("deeplabv3", "fcn_", "lraspp"),
+}
+TRANSFORMS = ("transform", "transforms", "transform_params", "random_horizontal_flip")
 SUMMED = {"mrpc": ["accuracy", "f1"], "qqp": ["accuracy", "f1"], "stsb": ["pearson", "spearman"]}
 TASK_FILE = "belongs to the task's file, which is not written"
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is known of the task: its name here, the data set's name there, and the kind of input."""
+    """What is known of the task: its name here, the data set's name there, the kind of input, and whether its models
+    look for boxes (`detection`) or at every pixel (`segmentation`); else "".
+    """
 
     name: str
     data: str
     text: bool
+    looks_for: str = ""
 
     @property
     def glue(self) -> bool:
@@ -38,20 +49,45 @@ def read_task(source: Source, text: bool) -> Task:
     if not source.top().has("datasets"):
         source.needs("a task: the source names no data set")
     source.used.add(path)
-    name = f"glue/{data}" if text and data in GLUE else TASKS.get(data, name_of(data, "data"))
-    task = Task(name, data, text)
+    looks_for = "" if text else _looks_for(source)
+    known = TASKS.get(f"{data} {looks_for}", TASKS.get(data, name_of(data, "data")))
+    task = Task(f"glue/{data}" if text and data in GLUE else known, data, text, looks_for)
     if top.section("preprocess").has("prompt_key", "response_key"):
-        source.needs("redistill's tasks are classification and regression: it has no language modelling")
+        source.needs("redistill has no language modelling: its tasks are of classes, numbers, pixels and boxes")
     for key in ("datasets", "preprocess", "metric", "evaluate"):
         _warn_of_names(source, top, key, task)
     return task
 
 
+def looks_for(key: str) -> str:
+    """What a model looks for, by its name."""
+    plain = key.removeprefix("custom_")
+    return next((kind for kind, names in LOOK_FOR.items() if plain.startswith(names)), "")
+
+
+def _looks_for(source: Source) -> str:
+    models = source.top().section("models")
+    keys = [Section(source, (*models.path, name)).data.get("key") for name in models.data]
+    return next((kind for key in keys if isinstance(key, str) and (kind := looks_for(key))), "")
+
+
 def leave_data(source: Source) -> None:
     """Leave out what belongs to the task's file."""
     top = source.top()
+    if (path := _transforms(source)) is not None:
+        source.warn(path, "how images are shown is described by code, which is not run: write it as `transforms` of "
+                          "each stage and of `evaluation`")  # fmt: skip
     top.leave(TASK_FILE, "datasets", "preprocess", "metric", "evaluate")
     top.leave("code that torchdistill imports; redistill imports what a study names as a plugin", "dependencies")
+
+
+def _transforms(source: Source) -> KeyPath | None:
+    """Where the source first says how images are transformed."""
+    for path in leaves(source.at(("datasets",)), ("datasets",)):
+        for i, step in enumerate(path):
+            if step in TRANSFORMS:
+                return path[: i + 1]
+    return None
 
 
 def max_length(source: Source) -> int:

@@ -20,6 +20,7 @@ FEATURES = "feature_mse"  # mean squared error between two modules' outputs
 TEXT_FEATURES = "tinybert_hidden"
 RECONSTRUCTION = "reconstruction"  # of a tap by a module of the same side
 SUMMED = "ghnd"  # the sum of the squares, over the batch too
+DETECTORS = ("detector", "bottleneck_rcnn", "ssdlite")  # architectures that say their own losses
 HINT = "fitnet"  # with a regressor of its own
 TEACHER_PATHS = {"paraphraser_path", "knowledge_translator_path"}
 HIDDEN = {"student_hidden", "teacher_hidden"}
@@ -71,6 +72,11 @@ def _model_term(criterion: Section, body: Section, around: Around, terms: Terms)
             )
         return
     term = body.section("model_term")
+    if around.architecture("student").get("method") in DETECTORS:
+        if weight := _weight(term):
+            exists(criterion.source, "loss", "detector")
+            terms["detector"] = {"method": "detector", "weight": weight}
+        return
     if not around.text:
         term.leave("the model's own loss, which redistill's models do not have")
         return
@@ -172,7 +178,7 @@ def _reduction(kwargs: Section, default: str, around: Around) -> tuple[float, fl
 
 def _cross_entropy(kwargs: Section, wrapper: Section, name: str, weight: float, around: Around, terms: Terms) -> None:
     exists(wrapper.source, "loss", "hard")
-    factor = _reduction(kwargs, "mean", around)[0]
+    factor, second = _reduction(kwargs, "mean", around)[0], dict[str, Any]()
     compared = wrapper.section("input")
     path, io = compared.data.get("module_path", "."), compared.data.get("io", "output")
     if not compared.data.get("is_from_teacher") and is_logits(str(path), "student", io, around):
@@ -180,11 +186,26 @@ def _cross_entropy(kwargs: Section, wrapper: Section, name: str, weight: float, 
     wrapper.section("target").use("uses_label")
     if wrapper.has("weights"):
         heads = wrapper.section("weights")
+        second = _second_head(heads, weight * factor, around)
         factor *= heads.number("out") or 1.0
         heads.leave("a further head of a segmentation model")
     wrapper.leave("`hard` compares the student's logits with the labels")
+    if kwargs.data.get("ignore_index") in (-100, 255) and not around.text:
+        kwargs.use("ignore_index")  # what no task's class has
     kwargs.leave("`hard` has no such setting")
     add(terms, name, {"method": "hard", "weight": exact(weight * factor)})
+    if second:
+        add(terms, f"{name}_second", second)
+
+
+def _second_head(heads: Section, weight: float, around: Around) -> dict[str, Any]:
+    """The term of a segmenter's second head, where it has one that redistill's has."""
+    architecture = around.architecture("student")
+    if not (architecture.get("aux") and "resnet" in str(architecture.get("name")) and heads.has("aux")):
+        return {}
+    exists(heads.source, "loss", "second_head")
+    taps = {"student": ["aux_classifier:output", "backbone.conv1:input"]}
+    return {"method": "second_head", "weight": exact(weight * (heads.number("aux") or 0.0)), "taps": taps}
 
 
 def _stronger(loss: Loss) -> None:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from redistill.importer.data import Task, max_length
+from redistill.importer.data import Task, looks_for, max_length
 from redistill.importer.inert import printable
 from redistill.importer.names import component, exists, name_of, snake, weights_of
 from redistill.importer.section import Section, Source
@@ -15,7 +15,16 @@ TORCHVISION = (
     "mobilenet", "regnet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext", "shufflenet",
     "squeezenet", "swin", "vgg", "vit_", "wide_resnet50_2", "wide_resnet101_2",
 )  # fmt: skip
-DETECTORS = ("fasterrcnn", "maskrcnn", "keypointrcnn", "retinanet", "fcos", "ssd", "deeplabv3", "fcn_", "lraspp")
+# Detectors whose norms torchvision keeps as they are, where they start from weights; and those without the norms' eps
+# in the weights of the name.
+KEPT = (
+    "fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn", "retinanet_resnet50_fpn", "fcos_resnet50_fpn",
+    "fasterrcnn_mobilenet_v3_large_fpn", "fasterrcnn_mobilenet_v3_large_320_fpn",
+)  # fmt: skip
+WITHOUT_EPS = ("fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn", "retinanet_resnet50_fpn")
+# What torchvision's first weights are called, by what a model looks for.
+FIRST = {"": "imagenet1k_v1", "detection": "coco_v1", "segmentation": "coco_with_voc_labels_v1"}
+CUT = "custom_(faster|mask)rcnn_resnet_fpn"  # which can be cut in two, at a bottleneck
 ADDED = ("custom_", "splittable_", "splitable_")
 
 
@@ -73,14 +82,39 @@ def _pretrained_text(section: Section, key: str) -> Model:
 def _vision(section: Section, key: str, task: Task) -> Model:
     kwargs = section.section("kwargs", "params")
     classes = kwargs.integer("num_classes")
-    weights = _weights(kwargs, key, task)
-    architecture = _architecture(section, kwargs, key)
+    start = _start(kwargs, key, task)
+    architecture = _architecture(section, kwargs, key, start)
     described: dict[str, Any] = {"architecture": architecture}
-    if weights:
-        described["start"] = {"source": weights}
-        section.source.needs(f"a source `{weights}` in configs/sources.yaml")
+    if start:
+        described["start"] = start
+        section.source.needs(f"a source `{start['source']}` in configs/sources.yaml")
     _checkpoint(section)
     return Model(key, described, classes)
+
+
+def _start(kwargs: Section, key: str, task: Task) -> dict[str, Any]:
+    """What a model starts from: weights of its own, or else weights of its backbone."""
+    backbone = kwargs.section("backbone")
+    inner = backbone.section("kwargs")
+    cut = re.fullmatch(CUT, key)
+    whole = _weights(kwargs, f"{cut[1]}rcnn_resnet50_fpn" if cut else key, task)
+    for said, name in ((kwargs, "weights_backbone"), (inner, "weights")):
+        named = weights_of(said.value(name))
+        if named is not None and whole is None and "." in named:
+            return _of_a_backbone(*named.split(".", 1), task)
+        said.leave("no weights of a backbone that the importer can name, or the whole model has weights", name)
+    kwargs.leave("the whole model's weights have a backbone", "pretrained_backbone")
+    if whole is None:
+        return {}
+    return {"source": whole, "fresh": ["backbone.body.layer1"]} if cut else {"source": whole}
+
+
+def _of_a_backbone(holder: str, weights: str, task: Task) -> dict[str, Any]:
+    """A classifier of torchvision as the backbone of a detector or segmenter: all of it but what gives classes."""
+    name = holder.removesuffix("_Weights").lower()
+    part = {"part": "features"} if name.startswith("mobilenet") else {"without": ["fc"]}
+    into = "backbone.body" if task.looks_for == "detection" else "backbone"
+    return {"source": name_of(f"torchvision/{name}-{weights}"), "into": into, **part}
 
 
 def _weights(kwargs: Section, key: str, task: Task) -> str | None:
@@ -90,12 +124,13 @@ def _weights(kwargs: Section, key: str, task: Task) -> str | None:
         return name_of(f"torchvision/{key}-{named.rpartition('.')[2]}")
     kwargs.leave("no weights that the importer can name", "weights")
     if kwargs.flag("pretrained"):
-        owner = "torchdistill" if task.name.startswith("cifar/") else "torchvision"
-        return name_of(f"{owner}/{task.data}-{key}")
+        if task.name.startswith("cifar/"):
+            return name_of(f"torchdistill/{task.data}-{key}")
+        return name_of(f"torchvision/{key}-{FIRST[looks_for(key)]}")
     return None
 
 
-def _architecture(section: Section, kwargs: Section, key: str) -> dict[str, Any]:
+def _architecture(section: Section, kwargs: Section, key: str, start: dict[str, Any]) -> dict[str, Any]:
     source = section.source
     if section.has("repo_or_dir"):
         section.leave("code of another repository, which is not fetched", "repo_or_dir")
@@ -111,15 +146,50 @@ def _architecture(section: Section, kwargs: Section, key: str) -> dict[str, Any]
     if key in ("resnet", "wide_resnet") and kwargs.has("depth"):
         names = {"k": "width", "dropout_p": "dropout"}
         return component("architecture", "cifar_resnet" if key == "resnet" else key, kwargs, names)
-    if key.startswith(DETECTORS) or key.startswith(tuple(f"custom_{name}" for name in DETECTORS)):
-        source.needs("redistill's tasks are classification and regression: it has no detection or segmentation")
-    if key.startswith(TORCHVISION + DETECTORS):
+    if found := re.fullmatch(CUT, key):
+        return _cut_in_two(kwargs, masks=found[1] == "mask", start=start)
+    if looks_for(key) == "detection" and not key.startswith(ADDED):
+        return _detector(kwargs, key, start)
+    if looks_for(key) == "segmentation" and not key.startswith(ADDED):
+        aux = {"aux": True} if kwargs.flag("aux_loss") else {}
+        kwargs.leave("architecture `segmenter` takes a name, and whether it has a second head")
+        exists(source, "architecture", "segmenter")
+        return {"method": "segmenter", "name": key, **aux}
+    if key.startswith(TORCHVISION):
         kwargs.leave("architecture `torchvision` takes a name and nothing else")
         exists(source, "architecture", "torchvision")
         return {"method": "torchvision", "name": key}
     if not key.startswith(ADDED):
         source.needs(f"an architecture for `{printable(key)}`: the importer knows no model of that name")
     return component("architecture", snake(key), kwargs)
+
+
+def _detector(kwargs: Section, key: str, start: dict[str, Any]) -> dict[str, Any]:
+    """A detector of torchvision. The number of classes is the task's, beside the background."""
+    kept: dict[str, Any] = {"frozen_norms": True} if start and key in KEPT else {}
+    if kept and key in WITHOUT_EPS and start["source"].endswith("coco_v1"):
+        kept["norm_eps"] = 0.0
+    kwargs.leave("architecture `detector` takes a name and `options`, which are to be written by hand")
+    exists(kwargs.source, "architecture", "detector")
+    return {"method": "detector", "name": key, **kept}
+
+
+def _cut_in_two(kwargs: Section, masks: bool, start: dict[str, Any]) -> dict[str, Any]:
+    """A Faster or Mask R-CNN upon a ResNet, whose first layer may be an encoder and a decoder."""
+    backbone = kwargs.section("backbone")
+    key = (backbone.text("key", "name") or "resnet50").removeprefix("custom_")
+    inner = backbone.section("kwargs", "params")
+    first = inner.section("layer1", "bottleneck_config")
+    if first.has("kwargs"):
+        first.use("key")
+        first = first.section("kwargs")
+    channels = first.integer("bottleneck_channel", "bottleneck_channels") or 0
+    first.use("key", "name")
+    kwargs.leave("the backbone's own: a stage's `frozen` says what is not trained, `start` what it starts from")
+    exists(kwargs.source, "architecture", "bottleneck_rcnn")
+    eps = {"norm_eps": 0.0} if start and start["source"].endswith("coco_v1") else {}
+    return {"method": "bottleneck_rcnn", "backbone": printable(key), "channels": channels,
+            **({"masks": True} if masks else {}), **eps}  # fmt: skip
 
 
 def _checkpoint(section: Section) -> None:

@@ -133,12 +133,13 @@ def _linked(one: Imported, imported: list[Imported], target: Path, there: set[st
         name = next((other.name for other in imported if _trains(other, one)), None)
         if name is None:
             name = f"{one.name}-teacher"
-            stages = (
+            stages = [
                 f"stages in {Path(name).name}.yaml, or the config of its training imported with this one: the source "
                 "says how the teacher is made, not how it was trained"
-            )
-            needs.needs(stages)
-            extra[target / f"{name}.yaml"] = _teacher_text(one, [*one.teacher_needs, stages], origin)
+            ] if not _published(one.teacher, one.task) else []  # fmt: skip
+            for need in stages:
+                needs.needs(need)
+            extra[target / f"{name}.yaml"] = _teacher_text(one, [*one.teacher_needs, *stages], origin)
         else:
             needs.to_do = [need for need in needs.to_do if need not in one.teacher_needs]
         data = {"label": data["label"], "notes": data["notes"], "teacher": {"experiment": _below(target, name)}} | data
@@ -158,6 +159,12 @@ def _trains(other: Imported, one: Imported) -> bool:
     """Whether a file trains, without a teacher, the model that teaches in another file on the same task."""
     assert one.teacher is not None
     return other.teacher is None and other.task == one.task and other.student.key == one.teacher.key
+
+
+def _published(model: Model, task: Task) -> bool:
+    """Whether a model starts with weights that say what the task asks for, and so need not be trained."""
+    start = model.section.get("start", {})
+    return bool(task.looks_for) and start.keys() == {"source"} and str(start["source"]).startswith("torchvision/")
 
 
 def _teacher_text(one: Imported, to_do: list[str], origin: str) -> str:
