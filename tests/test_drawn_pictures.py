@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from picture_sets import mask_of
 from PIL import Image
+from small_store import BOXES, images, sealed, thing
 
 from redistill.errors import RedistillError
-from redistill.models.predict import BOXES
 from redistill.pictures import draw, show
 from redistill.provenance import store
 
@@ -86,27 +85,6 @@ def test_equal_panels_give_equal_bytes(said: str) -> None:
 # --- runs ------------------------------------------------------------------------------------------------------------
 
 
-def thing(root: Path, area: str, key: str, inputs: dict[str, str], files: dict[str, Any]) -> Path:
-    """A finished thing in a store, of files as bytes, as JSON, or as tables."""
-    folder = root / "store" / area / key
-    folder.mkdir(parents=True)
-    for name, content in files.items():
-        if isinstance(content, pa.Table):
-            pq.write_table(content, folder / name)
-        else:
-            (folder / name).write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-    parts = {"kind": area, "inputs": inputs}
-    (folder / "manifest.json").write_text(store.pretty(store.manifest_of(folder, parts)))
-    store.finish(folder)
-    return folder
-
-
-def encoded(files: list[bytes]) -> tuple[bytes, bytes]:
-    stream = io.BytesIO()
-    np.save(stream, np.cumsum([0, *map(len, files)]))
-    return b"".join(files), stream.getvalue()
-
-
 def said(kind: str, ids: list[str], right: bool) -> pa.Table:
     """What a model says of `dev`: all right, or all wrong; and of an image of `select`, which is not drawn."""
     n = len(ids)
@@ -126,18 +104,7 @@ def said(kind: str, ids: list[str], right: bool) -> pa.Table:
 def project(root: Path, kind: str, shown_as: list[dict[str, Any]] | None = None) -> Path:
     """A student and its teacher, of which stored outputs say which it is, on ten images of 24 x 16."""
     ids = [f"i{i}/a" for i in range(10)]
-    rows: dict[str, Any] = {"id": ids, "label": [1] * 10 if kind == "classification" else [None] * 10}
-    if kind == "detection":
-        rows |= {"boxes": pa.array([[[4.0, 4.0, 20.0, 14.0]]] * 10, BOXES), "classes": [[1]] * 10}
-        rows["crowd"] = [[False]] * 10
-    files = {"dev.parquet": pa.table(rows)}
-    green = np.full((16, 24, 3), [0, 200, 0], dtype=np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(green).save(stream, "PNG")
-    files["dev.images"], files["dev.images.starts.npy"] = encoded([stream.getvalue()] * 10)
-    if kind == "segmentation":
-        files["dev.masks"], files["dev.masks.starts.npy"] = encoded([mask_of(np.full((16, 24), 1))] * 10)
-    thing(root, "data", "data1", {}, files)
+    images(root, kind, ids)
     task = {"type": kind, "input": "image", "labels": LABELS, "image_shape": [3, 16, 24]}
     transforms = [{"method": "normalise", "settings": {"mean": [0.5], "std": [0.5]}}]
     config = {"task": task, "evaluation": {"transforms": shown_as or transforms}}
@@ -183,8 +150,7 @@ def test_a_model_that_is_tapped_while_its_student_trains_is_a_teacher_too(tmp_pa
     folder = root / "store" / "runs" / "student1"
     manifest = store.read_manifest(folder)
     manifest["key_parts"]["inputs"] = {"dataset": "data1", "teacher big": "teacher1", "teacher gone": "nowhere"}
-    (folder / "manifest.json").write_text(store.pretty(manifest))
-    store.finish(folder)
+    sealed(folder, manifest["key_parts"])
     with_teacher = (show.draw(root, "student1") / "000.png").read_bytes()
     shutil.rmtree(root / "store" / "runs" / "teacher1")
     without = (show.draw(root, "student1") / "000.png").read_bytes()
@@ -192,7 +158,7 @@ def test_a_model_that_is_tapped_while_its_student_trains_is_a_teacher_too(tmp_pa
 
 
 def test_a_view_is_what_the_model_was_shown(tmp_path: Path) -> None:
-    half = [{"method": "resize", "settings": {"size": [8, 12]}}]
+    half = [{"method": "resize", "settings": {"size": 8, "width": 12}}]
     root = project(tmp_path, "classification", half)
     assert opened((show.draw(root, "student1", images=1) / "000.png").read_bytes()).shape[1] >= 26 * 12
 

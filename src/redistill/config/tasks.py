@@ -132,6 +132,9 @@ class TaskChecker:
             return
         if other.model_of is not None or other.pool is not None:
             self._say(document, ("model_of",), f"nothing is trained on `{task.model_of}` itself; name another task")
+        if task.type in ("segmentation", "detection"):
+            said = f"what runs say of other data is kept as logits, and a {task.type} has none: train on these images"
+            self._say(document, ("model_of",), said)
         for key in ("type", "input", "labels"):
             if getattr(other, key) != getattr(task, key):
                 self._say(document, (key,), f"differs from that of `{task.model_of}`, whose runs are evaluated here")
