@@ -50,7 +50,7 @@ def test_a_mask_covers_what_has_a_class() -> None:
 def test_boxes_are_where_they_are_said_to_be() -> None:
     pixels = opened(draw.sheet([draw.Panel("", GREY, boxes=[draw.Box((10, 20, 30, 36), 0, "cat")])]))
     red = (pixels == [128, 0, 0]).all(axis=-1)
-    scale, top, left = 320 // 60, draw.GAP + draw.LINE, draw.GAP
+    scale, top, left = draw.SIDE // 60, draw.GAP + draw.LINE, draw.GAP
     assert red[top + 20 * scale, left + 10 * scale : left + 30 * scale].all()
     assert red[top + 36 * scale - 1, left + 10 * scale : left + 30 * scale].all()
     assert not red[top + 36 * scale + 1 :].any()
@@ -71,9 +71,11 @@ def test_a_sheet_has_its_panels_side_by_side_and_a_legend() -> None:
 
 
 def test_large_images_shrink_and_small_ones_grow() -> None:
-    shapes = [opened(draw.sheet([draw.Panel("", np.zeros((s, s, 3), dtype=np.uint8))])).shape for s in (8, 320, 2000)]
+    shapes = [
+        opened(draw.sheet([draw.Panel("", np.zeros((s, s, 3), dtype=np.uint8))])).shape for s in (8, draw.SIDE, 2000)
+    ]
     assert len({shape[1] for shape in shapes}) == 1
-    assert shapes[0][1] == 320 + 2 * draw.GAP
+    assert shapes[0][1] == draw.SIDE + 2 * draw.GAP
 
 
 @pytest.mark.parametrize("said", ["plain", "über", "犬", ""])

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 Pixels = NDArray[np.uint8]  # (H, W, 3)
 Colour = tuple[int, int, int]
 
-SIDE = 320  # pixels of the longer side of a panel, about
+SIDE = 400  # pixels of the longer side of a panel, about
 TEXT, LINE, GAP = 13, 17, 8  # of letters, from line to line, and between panels
 INK, PAPER, RIGHT, WRONG, PLAIN = (31, 35, 40), (255, 255, 255), (26, 127, 55), (207, 34, 46), (87, 96, 106)
 COVER = 0.6  # how much of a pixel is its class's colour
@@ -120,16 +120,21 @@ def covered(image: Pixels, mask: NDArray[Any], void: int) -> Pixels:
     return blended
 
 
-def _draw_boxes(image: Image.Image, boxes: Iterable[Box], scale: float) -> None:
+def _draw_boxes(image: Image.Image, boxes: Sequence[Box], scale: float) -> None:
     pen = ImageDraw.Draw(image)
     for box in boxes:
         left, top, right, bottom = (round(side * scale) for side in box.place)
-        of = colour(box.of + 1)  # the first would be black
-        pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=of, width=2)
+        pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=_of(box), width=2)
+    for box in boxes:  # names are over all lines
+        left, top, of = round(box.place[0] * scale), round(box.place[1] * scale), _of(box)
         length = round(_font().getlength(box.said))
         x, y = max(0, min(left, image.width - length - 4)), max(0, top - LINE)
         pen.rectangle((x, y, x + length + 3, y + LINE - 2), fill=of)
         pen.text((x + 2, y), box.said, fill=_on(of), font=_font())
+
+
+def _of(box: Box) -> Colour:
+    return colour(box.of + 1)  # the first would be black
 
 
 def _on(paper: Colour) -> Colour:
