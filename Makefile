@@ -5,7 +5,7 @@ CORES ?= all
 UPGRADE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup validators reproduce test lint fuzz kills tamper bench lock clean
+.PHONY: help setup validators reproduce test lint fuzz kills tamper steps bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ kills: setup ## the long form of the resume tests: 50 SIGKILLs of every kind of 
 
 tamper: setup ## the long form of the tampering test: 200 tamperings with a published study, 20 untouched ones
 	REDISTILL_TAMPER=200 .venv/bin/python -m pytest tests/test_tampering.py --timeout 5400
+
+steps: setup ## the long form of the paper's vision test: a step and an evaluation of all published experiments
+	REDISTILL_PAPER_STEPS=all .venv/bin/python -m pytest tests/test_paper_steps.py --timeout 5400
 
 bench: reproduce ## measure speed beside the peers and write benchmarks/results/ (REDISTILL_SHARED_DATA=folder; two hours)
 	.venv/bin/python benchmarks/budget.py
