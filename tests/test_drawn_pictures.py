@@ -9,15 +9,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from conftest import Project
 from picture_sets import mask_of
 from PIL import Image
 from small_store import BOXES, images, sealed, thing
 
+from redistill.cli import picturing
 from redistill.errors import RedistillError
 from redistill.pictures import draw, show
 from redistill.provenance import store
 
 GREY = np.full((40, 60, 3), 200, dtype=np.uint8)
+STUDENT, TEACHER = "5" * 16, "7" * 16
 LABELS = ["ground", "cat", "dog"]
 
 
@@ -103,33 +106,33 @@ def said(kind: str, ids: list[str], right: bool) -> pa.Table:
     return pa.table(columns)
 
 
-def project(root: Path, kind: str, shown_as: list[dict[str, Any]] | None = None) -> Path:
+def made(root: Path, kind: str, shown_as: list[dict[str, Any]] | None = None) -> Path:
     """A student and its teacher, of which stored outputs say which it is, on ten images of 24 x 16."""
     ids = [f"i{i}/a" for i in range(10)]
     images(root, kind, ids)
     task = {"type": kind, "input": "image", "labels": LABELS, "image_shape": [3, 16, 24]}
     transforms = [{"method": "normalise", "settings": {"mean": [0.5], "std": [0.5]}}]
     config = {"task": task, "evaluation": {"transforms": shown_as or transforms}}
-    for key, right, inputs in (("teacher1", True, {}), ("student1", False, {"outputs big train": "outputs1"})):
+    for key, right, inputs in ((TEACHER, True, {}), (STUDENT, False, {"outputs big train": "outputs1"})):
         predictions = said(kind, ids, right)
         thing(root, "runs", key, {"dataset": "data1", **inputs},
               {"resolved.json": config, "predictions.parquet": predictions})  # fmt: skip
-    thing(root, "outputs", "outputs1", {"teacher": "teacher1"}, {"counts.json": {}})
+    thing(root, "outputs", "outputs1", {"teacher": TEACHER}, {"counts.json": {}})
     return root
 
 
 @pytest.mark.parametrize("kind", show.KINDS)
 def test_a_student_is_drawn_beside_its_teacher_and_what_is_there(kind: str, tmp_path: Path) -> None:
-    root = project(tmp_path, kind)
-    folder = show.draw(root, "student1")
-    assert folder == root / "store" / "pictures" / "student1"
+    root = made(tmp_path, kind)
+    folder = show.draw(root, STUDENT)
+    assert folder == root / "store" / "pictures" / STUDENT
     listed = json.loads((folder / "pictures.json").read_text())
     assert listed["images"]["000.png"] == "i0/a"
     assert listed["images"]["007.png"] == "i9/a"
     files = {file.name: file.read_bytes() for file in folder.iterdir()}
     assert len(files) == 9
     pixels = opened(files["000.png"])
-    alone = opened((show.draw(root, "teacher1", tmp_path / "alone", 3) / "000.png").read_bytes())
+    alone = opened((show.draw(root, TEACHER, tmp_path / "alone", 3) / "000.png").read_bytes())
     if kind == "classification":  # one image, a line for each model
         assert has(pixels, draw.RIGHT)
         assert has(pixels, draw.WRONG)
@@ -140,38 +143,38 @@ def test_a_student_is_drawn_beside_its_teacher_and_what_is_there(kind: str, tmp_
         wrong = (0, round(0.4 * 200 + 0.6 * 128), 0) if kind == "segmentation" else draw.colour(3)
         assert has(pixels, wrong)
         assert not has(alone, wrong)
-    show.draw(root, "student1")
+    show.draw(root, STUDENT)
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == files
-    assert store.is_done(root / "store" / "runs" / "student1")
-    manifest = store.read_manifest(root / "store" / "runs" / "student1")
-    assert not store.problems(root / "store" / "runs" / "student1", manifest)
+    assert store.is_done(root / "store" / "runs" / STUDENT)
+    manifest = store.read_manifest(root / "store" / "runs" / STUDENT)
+    assert not store.problems(root / "store" / "runs" / STUDENT, manifest)
 
 
 def test_a_model_that_is_tapped_while_its_student_trains_is_a_teacher_too(tmp_path: Path) -> None:
-    root = project(tmp_path, "classification")
-    folder = root / "store" / "runs" / "student1"
+    root = made(tmp_path, "classification")
+    folder = root / "store" / "runs" / STUDENT
     manifest = store.read_manifest(folder)
-    manifest["key_parts"]["inputs"] = {"dataset": "data1", "teacher big": "teacher1", "teacher gone": "nowhere"}
+    manifest["key_parts"]["inputs"] = {"dataset": "data1", "teacher big": TEACHER, "teacher gone": "nowhere"}
     sealed(folder, manifest["key_parts"])
-    with_teacher = (show.draw(root, "student1") / "000.png").read_bytes()
-    shutil.rmtree(root / "store" / "runs" / "teacher1")
-    without = (show.draw(root, "student1") / "000.png").read_bytes()
+    with_teacher = (show.draw(root, STUDENT) / "000.png").read_bytes()
+    shutil.rmtree(root / "store" / "runs" / TEACHER)
+    without = (show.draw(root, STUDENT) / "000.png").read_bytes()
     assert opened(with_teacher).shape[0] > opened(without).shape[0]
 
 
 def test_a_view_is_what_the_model_was_shown(tmp_path: Path) -> None:
     half = [{"method": "resize", "settings": {"size": 8, "width": 12}}]
-    root = project(tmp_path, "classification", half)
-    assert opened((show.draw(root, "student1", images=1) / "000.png").read_bytes()).shape[1] >= 26 * 12
+    root = made(tmp_path, "classification", half)
+    assert opened((show.draw(root, STUDENT, images=1) / "000.png").read_bytes()).shape[1] >= 26 * 12
 
 
 def test_runs_of_which_nothing_can_be_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = project(tmp_path, "classification")
+    root = made(tmp_path, "classification")
     with pytest.raises(RedistillError, match="no finished run here has the key nothing"):
         show.draw(root, "nothing")
     (root / "kept").mkdir()
     with pytest.raises(RedistillError, match="holds other things than pictures"):
-        show.draw(root, "student1", root / "kept")
+        show.draw(root, STUDENT, root / "kept")
     task = {"type": "classification", "input": "text", "labels": LABELS, "image_shape": None}
     thing(root, "runs", "text1", {}, {"resolved.json": {"task": task, "evaluation": {}}})
     with pytest.raises(RedistillError, match="is a run on texts"):
@@ -181,9 +184,33 @@ def test_runs_of_which_nothing_can_be_drawn(tmp_path: Path, capsys: pytest.Captu
         show.draw(root, "floor1")
     shutil.rmtree(root / "store" / "data" / "data1")
     with pytest.raises(RedistillError, match="its data set is not in the store"):
-        show.draw(root, "student1")
-    assert not (root / "store" / "pictures" / "student1").exists()
-    show.after(root, "student1", {"task": task | {"input": "image"}})
-    assert "no pictures of student1" in capsys.readouterr().err
-    show.after(root, "student1", {"task": task})
+        show.draw(root, STUDENT)
+    assert not (root / "store" / "pictures" / STUDENT).exists()
+    show.after(root, STUDENT, {"task": task | {"input": "image"}})
+    assert f"no pictures of {STUDENT}" in capsys.readouterr().err
+    show.after(root, STUDENT, {"task": task})
     assert capsys.readouterr() == ("", "")
+
+
+def test_the_command_takes_keys_and_says_where_it_drew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = made(tmp_path, "detection")
+    monkeypatch.setattr(picturing, "root_of_project", lambda: root)
+    picturing.pictures(STUDENT, images=2)
+    folder = root / "store" / "pictures" / STUDENT
+    assert capsys.readouterr().out.strip() == str(folder)
+    assert len(list(folder.iterdir())) == 3
+    picturing.pictures(STUDENT, to=tmp_path / "mine", images=1)
+    assert sorted(file.name for file in (tmp_path / "mine").iterdir()) == ["000.png", "pictures.json"]
+
+
+def test_the_command_takes_experiments_that_read_images(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.root)
+    monkeypatch.setattr(picturing, "root_of_project", lambda: project.root)
+    with pytest.raises(RedistillError, match="`text/teacher` reads no images"):
+        picturing.pictures("text/teacher", task="movie")
+    with pytest.raises(RedistillError, match="no finished run here has the key"):
+        picturing.pictures("image/teacher", task="digits")

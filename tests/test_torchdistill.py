@@ -275,8 +275,85 @@ def test_weights_of_a_backbone_go_into_it(tmp_path, key, holder, tap, source, pa
     assert data["student"]["start"] == {"source": source, "into": "backbone", **part}
     assert data["stages"][0]["loss"]["maps"]["taps"]["student"] == [f"{tap}:output"]
     assert data["stages"][0]["loss"]["maps"]["taps"]["teacher"] == ["classifier.4:output"]
-    assert "how images are shown is described by code" in texts(report)
+    assert "`c` is no transform of redistill: images are shown without it" in texts(report)
     assert load(report.written[1]).data["student"]["architecture"]["aux"] is True
+
+
+SHOWN = """
+datasets:
+  fit: !import_call
+    key: torchvision.datasets.VOCSegmentation
+    init:
+      kwargs:
+        transforms: !import_call
+          key: 'custom.transform.CustomCompose'
+          init:
+            kwargs:
+              transforms:
+                - !import_call {key: custom.transform.CustomRandomResize, init: {kwargs: {min_size: 20, max_size: 90}}}
+                - !import_call {key: custom.transform.CustomRandomHorizontalFlip, init: {kwargs: {p: 0.4}}}
+                - !import_call {key: custom.transform.CustomRandomCrop, init: {kwargs: {size: 48}}}
+                - !import_call {key: custom.transform.CustomToTensor, init: }
+                - !import_call
+                  key: custom.transform.CustomNormalize
+                  init: {kwargs: &normal {mean: [0.5, 0.4, 0.3], std: [0.2, 0.2, 0.1]}}
+  held: !import_call
+    key: torchvision.datasets.VOCSegmentation
+    init:
+      kwargs:
+        transforms: !import_call
+          key: torchvision.transforms.Compose
+          init:
+            kwargs:
+              transforms:
+                - !import_call {key: custom.transform.CustomRandomResize, init: {kwargs: {min_size: 50, max_size: 50}}}
+                - !import_call {key: torchvision.transforms.Normalize, init: {kwargs: *normal}}
+models:
+  teacher_model: {key: deeplabv3_resnet50, kwargs: {weights: DEFAULT}}
+  student_model: {key: lraspp_mobilenet_v3_large}
+train:
+  stage1:
+    num_epochs: 1
+    train_data_loader: {dataset_id: fit, kwargs: {batch_size: 4}}
+    val_data_loader: {dataset_id: held, kwargs: {batch_size: 1}}
+    optimizer: {key: SGD, kwargs: {lr: 0.1}}
+    criterion: &loss
+      key: WeightedSumLoss
+      kwargs: {sub_terms: {soft: {criterion: {key: KDLoss, kwargs: {temperature: 2, alpha: 0}}, weight: 1.0}}}
+  stage2: {num_epochs: 1, criterion: *loss}
+test:
+  test_data_loader: {dataset_id: held}
+"""
+
+
+def test_images_are_shown_as_the_source_says_where_redistill_has_the_transforms(tmp_path):
+    file = tmp_path / "one.yaml"
+    file.write_text(SHOWN)
+    (report,) = import_files([file], tmp_path / "out")
+    data = load(report.written[0]).data
+    normal = {"method": "normalise", "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.1]}
+    for stage in data["stages"]:  # the second goes on with the data of the first
+        assert stage["transforms"] == [
+            {"method": "random_resize", "least": 20, "most": 90}, {"method": "horizontal_flip", "p": 0.4},
+            {"method": "random_crop", "size": 48}, normal,
+        ]  # fmt: skip
+        assert stage["teacher_outputs"] == "live"
+    assert data["evaluation"]["transforms"] == [{"method": "resize", "size": 50}, normal]
+    assert not [item for item in report.left_out if "transforms" in item.key]
+
+
+def test_a_single_transform_and_a_flip_beside_files(tmp_path):
+    data, report = imported(tmp_path, "cifar-train")
+    assert data["stages"][0]["transforms"] == [{"method": "random_crop", "size": 32, "padding": 2}]
+    assert "teacher_outputs" not in data["stages"][0]
+    file = tmp_path / "one.yaml"
+    file.write_text(
+        "datasets: {coco2017: {splits: {train: {dataset_id: fit, random_horizontal_flip: 0.25}}}}\n"
+        "models: {model: {key: ssd300_vgg16}}\n"
+        "train: {num_epochs: 1, train_data_loader: {dataset_id: fit}}\n"
+    )
+    (report,) = import_files([file], tmp_path / "flipped")
+    assert load(report.written[0]).data["stages"][0]["transforms"] == [{"method": "horizontal_flip", "p": 0.25}]
 
 
 @pytest.mark.parametrize(

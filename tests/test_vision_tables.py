@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from redistill.audit.predict import predict_again
 from redistill.claims.resample import variance_of_cell
 from redistill.errors import RedistillError
 from redistill.evaluation.evaluate import choose, evaluate, measured, score
+from redistill.exports import croissant
 from redistill.models import agreement, load, predict
+from redistill.plan import Node
 from redistill.tables.make import make_table
 from redistill.tables.sampled import DRAWS, DRAWS_OF_BOXES, draws_of
 
@@ -179,3 +182,31 @@ def test_an_audit_predicts_again_what_a_run_said(kind: str, tmp_path: Path, monk
 
 def evaluated(run: Path, kind: str) -> Any:
     return score(run, "mean_ap" if kind == "detection" else "mean_iou", "dev")
+
+
+# --- a data set that is passed on ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["segmentation", "detection"])
+def test_a_set_of_pictures_is_passed_on_whole(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlcroissant as mlc
+
+    data = images(tmp_path, kind, ["a", "b"])
+    node = Node("dataset", "cells", {"config": {"labels": ["x", "y"], "image_shape": [3, 4, 4]}, "inputs": {}})
+    monkeypatch.setattr(Node, "folder", lambda self, root: data)
+    monkeypatch.setattr(croissant, "_sources", lambda plan, node: [source("Cells", "MIT", "Nobody 2020")])
+    plan: Any = SimpleNamespace(root=tmp_path, checked=SimpleNamespace(tasks={}), nodes={node.key: node})
+    monkeypatch.setattr(croissant, "make_plan", lambda root, study: plan)
+    files = croissant.write(tmp_path, "study", "cells", tmp_path / "out")
+    names = {file.name for file in files}
+    assert names == {file.name for file in data.iterdir() if "json" not in file.name} | {"croissant.json"}
+    assert croissant.write(tmp_path, "study", "cells", tmp_path / "out") == files
+    described = mlc.Dataset(str(tmp_path / "out" / "croissant.json"))
+    assert not described.metadata.ctx.issues.errors
+    (records,) = described.metadata.record_sets
+    shapes = {one.name: one.array_shape for one in records.fields if one.is_array}
+    assert shapes == ({"boxes": "-1,4", "classes": "-1", "crowd": "-1"} if kind == "detection" else {})
+
+
+def source(name: str, licence: str, citation: str) -> Any:
+    return SimpleNamespace(name=name, licence=licence, citation=citation, url="https://example.org")

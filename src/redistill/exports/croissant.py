@@ -19,12 +19,21 @@ if TYPE_CHECKING:
 
 METADATA = "croissant.json"
 VERSION = "http://mlcommons.org/croissant/1.1"  # the first with arrays
-PARQUET = "application/x-parquet"
+PARQUET, BYTES = "application/x-parquet", "application/octet-stream"
 SAID = {
     "id": "Identifies the example among those of its source",
     "text": "The text",
     "text_pair": "The second of two texts",
     "image": "Pixels, channel by channel",
+    "boxes": "Boxes as left, top, right, bottom, in pixels",
+    "classes": "The class of each box",
+    "crowd": "Whether a box has many of its class, or is difficult: it counts neither way",
+}
+SHAPES = {"boxes": "-1,4", "classes": "-1", "crowd": "-1"}
+BESIDE = {  # what is in files beside the tables, by the ending of their names
+    ".images": "The files of the images of split {}, one after the other, in the order of its table",
+    ".masks": "The masks of the images of split {} as PNG, one after the other; 255 is no class",
+    ".starts.npy": "Where each file begins in {}; one number more than there are files",
 }
 
 
@@ -42,19 +51,25 @@ def write(root: Path, study: str, task: str, to: Path) -> list[Path]:
     if not store.is_done(folder):
         raise RedistillError(f"the data set of {task} is not there: `redistill prepare {study}` makes it")
     store.trust(root, folder)
-    splits = sorted(name for name in store.read_manifest(folder)["files"] if name.endswith(".parquet"))
+    files = _files(folder)
     target = Path(os.path.abspath(to))
-    if target.is_dir() and (strange := sorted({f.name for f in target.iterdir()} - {METADATA, *splits})):
+    if target.is_dir() and (strange := sorted({f.name for f in target.iterdir()} - {METADATA, *files})):
         raise RedistillError(f"{target / strange[0]} is no file of this data set: name another folder with --to")
     text = store.pretty(described(plan, node))
     try:
         target.mkdir(parents=True, exist_ok=True)
-        for name in splits:
+        for name in files:
             shutil.copyfile(folder / name, target / name)
         store.write_atomically(target / METADATA, text)
     except OSError as error:
         raise RedistillError(f"{error.filename or target}: cannot be written: {error.strerror or error}") from None
-    return [target / METADATA, *(target / name for name in splits)]
+    return [target / METADATA, *(target / name for name in files)]
+
+
+def _files(folder: Path) -> dict[str, dict[str, Any]]:
+    """The files of the examples by name, as their manifest has them."""
+    files = sorted(store.read_manifest(folder)["files"].items())
+    return {name: entry for name, entry in files if name.endswith((".parquet", *BESIDE))}
 
 
 def _dataset(plan: Plan, task: str) -> Node:
@@ -73,16 +88,16 @@ def described(plan: Plan, node: Node) -> dict[str, Any]:
     import mlcroissant as mlc
 
     folder = node.folder(plan.root)
-    splits = {name: entry for name, entry in sorted(store.read_manifest(folder)["files"].items()) if ".parquet" in name}
+    held = _files(folder)
     sources = list(_sources(plan, node))
     files = [
         mlc.FileObject(
             id=name, name=name, content_url=name, content_size=f"{entry['size']} B", sha256=entry["sha256"],
-            encoding_formats=[PARQUET], description=f"Split {Path(name).stem}",
+            encoding_formats=[PARQUET if name.endswith(".parquet") else BYTES], description=_held(name),
         )
-        for name, entry in splits.items()
+        for name, entry in held.items()
     ]  # fmt: skip
-    sets = [_records(folder / name, node) for name in splits]
+    sets = [_records(folder / name, node) for name in held if name.endswith(".parquet")]
     noted = record.place(plan.root, node.key)
     task = plan.checked.tasks.get(node.title)
     title = task.title if task else node.title
@@ -128,6 +143,7 @@ def _records(file: Path, node: Node) -> "mlc.RecordSet":
     fields = []
     for column in pq.read_schema(file):
         kind, shape = _kind(column.type, node)
+        shape = SHAPES.get(column.name, shape)
         many = {"is_array": True, "array_shape": shape} if shape else {}
         source = mlc.Source(file_object=file.name, extract=mlc.Extract(column=column.name))
         fields.append(
@@ -147,9 +163,17 @@ def _kind(column: Any, node: Node) -> tuple[Any, str]:
     if of.is_list(column):
         shape = ",".join(map(str, node.config.get("image_shape") or (-1,)))
         return _kind(column.value_type, node)[0], shape
-    return mlc.DataType.TEXT if of.is_string(column) else mlc.DataType.INTEGER if of.is_integer(
-        column
-    ) else mlc.DataType.FLOAT, ""
+    kinds = mlc.DataType
+    types = ((of.is_string, kinds.TEXT), (of.is_integer, kinds.INTEGER), (of.is_boolean, kinds.BOOL))
+    return next((kind for holds, kind in types if holds(column)), kinds.FLOAT), ""
+
+
+def _held(name: str) -> str:
+    """What is in a file."""
+    for ending, said in BESIDE.items():
+        if name.endswith(ending):
+            return said.format(name.removesuffix(ending))
+    return f"Split {Path(name).stem}"
 
 
 def _said(column: str, node: Node) -> str:

@@ -8,6 +8,7 @@ from redistill.evaluation.metrics import METRICS
 from redistill.importer.inert import Tagged
 from redistill.importer.names import name_of
 from redistill.importer.section import Section, Source, leaves
+from redistill.importer.transforms import read_transforms
 
 GLUE = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")
 # By data set, or by data set and by what its models look for.
@@ -21,7 +22,6 @@ LOOK_FOR = {
     "detection": ("fasterrcnn", "maskrcnn", "keypointrcnn", "retinanet", "fcos", "ssd"),
     "segmentation": ("deeplabv3", "fcn_", "lraspp"),
 }
-TRANSFORMS = ("transform", "transforms", "transform_params", "random_horizontal_flip")
 SUMMED = {"mrpc": ["accuracy", "f1"], "qqp": ["accuracy", "f1"], "stsb": ["pearson", "spearman"]}
 TASK_FILE = "belongs to the task's file, which is not written"
 
@@ -74,20 +74,8 @@ def _looks_for(source: Source) -> str:
 def leave_data(source: Source) -> None:
     """Leave out what belongs to the task's file."""
     top = source.top()
-    if (path := _transforms(source)) is not None:
-        source.warn(path, "how images are shown is described by code, which is not run: write it as `transforms` of "
-                          "each stage and of `evaluation`")  # fmt: skip
     top.leave(TASK_FILE, "datasets", "preprocess", "metric", "evaluate")
     top.leave("code that torchdistill imports; redistill imports what a study names as a plugin", "dependencies")
-
-
-def _transforms(source: Source) -> KeyPath | None:
-    """Where the source first says how images are transformed."""
-    for path in leaves(source.at(("datasets",)), ("datasets",)):
-        for i, step in enumerate(path):
-            if step in TRANSFORMS:
-                return path[: i + 1]
-    return None
 
 
 def max_length(source: Source) -> int:
@@ -129,6 +117,8 @@ def evaluation(source: Source, stages: list[Section], task: Task) -> dict[str, A
         if on is not None and isinstance(reported, str) and _same(source, on, reported):
             chosen["split"] = "dev"
             loaders[0].warn(f"checkpoints are chosen on `{on}`, which is also what is reported", "dataset_id")
+        if not task.text and (shown := read_transforms(source, on)):
+            chosen["transforms"] = shown
         batch = loaders[0].section("kwargs").integer("batch_size") or loaders[0].integer("batch_size")
         chosen |= {"batch_size": batch} if batch else {}
     if chosen["split"] == "select":

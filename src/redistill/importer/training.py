@@ -1,6 +1,7 @@
 """Stages: data, optimiser, schedule, and which modules are trained."""
 
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, field
 from typing import Any
 
 from redistill import registry
@@ -11,6 +12,7 @@ from redistill.importer.losses import read_criterion
 from redistill.importer.models import Model
 from redistill.importer.names import component, exists, snake
 from redistill.importer.section import Section, Source
+from redistill.importer.transforms import Transforms, at_random, read_transforms
 
 OPTIMISERS = {"SGD": "sgd", "Adam": "adam", "AdamW": "adamw"}
 DECAY = {"AdamW": 0.01}  # torch's defaults; 0 for the others
@@ -32,6 +34,7 @@ class Loader:
     """What a stage takes over from the stage before where it says nothing itself."""
 
     batch: int | None = None
+    transforms: Transforms = field(default_factory=list)
 
 
 def read_stages(
@@ -70,6 +73,7 @@ def _stage(section: Section, loader: Loader, around: Around, before: dict[str, A
     stage |= {"epochs": epochs} if epochs else {}
     stage |= {"batch_size": loader.batch * accumulate} if loader.batch else {}
     stage |= {"accumulate": accumulate} if accumulate > 1 else {}
+    stage |= {"transforms": deepcopy(loader.transforms)} if loader.transforms and not around.text else {}
     stage |= _trained(section, around)
     optimiser, clip, only = _optimiser(section, around, before)
     stage["optimiser"] = optimiser
@@ -82,6 +86,7 @@ def _stage(section: Section, loader: Loader, around: Around, before: dict[str, A
         section.source.needs("a loss: none of the terms of a stage could be carried over")
     _beside(section, stage, around)
     _examples(section, stage["loss"], stage)
+    _heard(stage, around)
     _hooks(section)
     loss = stage.pop("loss")
     return {**stage, "loss": loss}
@@ -138,6 +143,17 @@ def _examples(section: Section, loss: Terms, stage: dict[str, Any]) -> None:
     wrapper.leave("examples beside the batch's own (negatives, rotations) belong to a loss of its own")
 
 
+def _heard(stage: dict[str, Any], around: Around) -> None:
+    """Whether the teacher is to be heard while the student trains, as it always is in torchdistill: where stored logits
+    would be of another view, or of every pixel.
+    """
+    methods = {term["method"] for term in stage["loss"].values()} & set(registry.names("loss"))
+    asked = {name for method in methods for name in registry.signature("loss", method).inputs}
+    dense = around.architecture("student").get("method") == "segmenter"
+    if {"teacher_logits", "all_teacher_logits"} & asked and (dense or at_random(stage.get("transforms", []))):
+        stage["teacher_outputs"] = "live"
+
+
 def _left_to_the_study(section: Section) -> None:
     """Functions around each pass, which are code, and mixed precision, which is the study's."""
     for when in ("pre_epoch", "pre_forward", "post_forward", "post_epoch"):
@@ -157,6 +173,8 @@ def _loader(section: Section, loader: Loader) -> None:
     batch = kwargs.integer("batch_size") or part.integer("batch_size") or batches.integer("batch_size")
     loader.batch = batch or loader.batch
     part.use("dataset_id")
+    if part.has("dataset_id"):
+        loader.transforms = read_transforms(part.source, part.data["dataset_id"])
     sampler = part.source.at((*part.path, "sampler", "class_or_func"))
     if sampler is None or "RandomSampler" in str(sampler):
         part.section("sampler").use("class_or_func")
