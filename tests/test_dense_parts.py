@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from picture_sets import coco_folder
 from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
 
 from redistill import registry
+from redistill.data.readers.coco import coco
 from redistill.distill.maps import averaged, averaged_by_products
 from redistill.distill.second_head import second_head
 from redistill.models.architectures.segmenter import segmenter
@@ -60,3 +62,12 @@ def test_the_second_head_wants_a_map_of_the_images_size():
         second_head([head, head], torch.zeros(16, dtype=torch.long))
     with pytest.raises(ValueError, match="16 labels"):
         second_head([head, image[..., :2]], torch.zeros(16, dtype=torch.long))
+
+
+def test_images_with_a_box_of_any_category_are_trained_on_where_a_task_says_so(tmp_path):
+    said = {"annotations": {"val": "annotations/val.json"}, "images": {"val": "val"}, "annotated_only": ["val"]}
+    folder, labels = coco_folder(tmp_path), ["background", "cat", "dog"]
+    found, _ = coco(folder, labels, "segmentation", others="leave_out", annotated_by="any_box", **said)
+    assert [example["id"] for example in found["val"]] == ["0.png", "1.png", "2.png"]  # the kite's too
+    detected, _ = coco(folder, labels[1:], "detection", others="leave_out", annotated_by="any_box", **said)
+    assert [example["id"] for example in detected["val"]] == ["0.png", "1.png", "2.png"]

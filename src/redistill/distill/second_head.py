@@ -30,8 +30,8 @@ def second_head(student_hidden: FeatureMaps, labels: Tensor) -> Tensor:
         raise ValueError("give two taps of the student: the head, and a map of the image's size")
     logits, sized = wide(student_hidden[0]), tuple(student_hidden[1].shape[-2:])
     if len(logits) * sized[0] * sized[1] != len(labels):
-        raise ValueError(f"{len(labels)} labels are not those of {len(logits)} images of {sized}: let the second tap be "
-                         "of the image's size")  # fmt: skip
+        raise ValueError(f"{len(labels)} labels are not those of {len(logits)} images of {sized}: let the second tap "
+                         "be of the image's size")  # fmt: skip
     rows = interpolate(logits, sized, mode="bilinear", align_corners=False).flatten(2).transpose(1, 2).flatten(0, 1)
     valid = labels >= 0
     return cross_entropy(rows[valid], labels[valid], reduction="none").sum() / valid.sum().clamp(min=1)

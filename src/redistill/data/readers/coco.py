@@ -30,6 +30,7 @@ def coco(
     annotations: dict,
     images: dict,
     annotated_only: list[str] | None = None,
+    annotated_by: Literal["objects", "any_box"] = "objects",
     names: dict | None = None,
     others: Literal["refuse", "leave_out"] = "refuse",
 ) -> tuple[dict[str, list[Example]], dict[str, Any]]:
@@ -43,6 +44,8 @@ def coco(
         images: for each split, the folder of its images, such as `{val: val2017}`.
         annotated_only: splits of which images without an object are left out: for a detection, without a box of more
             than a pixel by a pixel; for a segmentation, with objects of no more than 1,000 pixels together.
+        annotated_by: `any_box` leaves out those images alone that have no box of more than a pixel by a pixel of any
+            category, whatever the task and its labels, as torchdistill does.
         names: labels of the task for categories that it calls otherwise, such as `{airplane: aeroplane}`.
         others: what becomes of categories that the task does not name: `leave_out` counts their objects.
 
@@ -64,7 +67,8 @@ def coco(
         place = folder / str(images[split])
         classes = _classes(folder / str(name), said["categories"], labels, names or {}, others)
         drawn = _by_image(folder / str(name), said, classes, counts)
-        examples = _examples(said, place, drawn, classes, task_type, split in only)
+        boxed = _boxed(said) if annotated_by == "any_box" else None
+        examples = _examples(said, place, drawn, classes, task_type, split in only, boxed)
         if split in only:
             left_out[str(split)] = len(said["images"]) - len(examples)
         if missing := [file.name for example in examples if not (file := example["image"]).is_file()]:
@@ -134,9 +138,14 @@ def _by_image(
     return drawn
 
 
+def _boxed(said: dict[str, Any]) -> set[Any]:
+    """Images with a box that counts, of any category."""
+    return {item["image_id"] for item in said["annotations"] if min(item.get("bbox", [])[2:], default=0) > SMALLEST}
+
+
 def _examples(
     said: dict[str, Any], place: Path, drawn: dict[int, list[dict[str, Any]]], classes: dict[int, int],
-    task_type: str, annotated_only: bool,
+    task_type: str, annotated_only: bool, boxed: set[Any] | None,
 ) -> list[Example]:  # fmt: skip
     examples = []
     for image in said["images"]:
@@ -151,6 +160,8 @@ def _examples(
             there = sum(item.get("area", 0) for item in items) > ENOUGH
             shapes = [(classes[item["category_id"]], item["segmentation"]) for item in items]
             example["mask"] = _mask_of(shapes, size)
+        if boxed is not None:
+            there = image["id"] in boxed
         if there or not annotated_only:
             examples.append(example)
     return examples
