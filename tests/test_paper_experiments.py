@@ -45,6 +45,8 @@ def resolved(experiment: schema.Experiment) -> dict[str, Any]:
         written["optimiser"] = said("optimiser", stage.optimiser)
         written["schedule"] = said("schedule", stage.schedule)
         written["loss"] = {name: said("loss", term) for name, term in stage.loss.items()}
+        written["transforms"] = [said("transform", one) for one in stage.transforms]
+    values["evaluation"]["transforms"] = [said("transform", one) for one in experiment.evaluation.transforms]
     return values
 
 
@@ -61,6 +63,7 @@ def expected(facts: Facts) -> schema.Experiment:
                 "epochs": facts["epochs"],
                 "batch_size": facts["batch_size"],
                 "accumulate": facts.get("accumulate", 1),
+                "transforms": views(facts),
                 "optimiser": optimiser(facts),
                 "schedule": schedule(facts),
                 "clip_norm": facts.get("clip_norm"),
@@ -71,11 +74,21 @@ def expected(facts: Facts) -> schema.Experiment:
             "checkpoint": PROTOCOL["checkpoint"],
             "split": "dev",
             "metrics": chosen_by if chosen_by != [task(facts).metric] else None,
+            "transforms": views(facts)[-1:],
         },
     }
     if facts.get("teacher"):
         written["teacher"] = {"experiment": EXPERIMENTS[facts["teacher"]]}
     return schema.Experiment.model_validate(written)
+
+
+def views(facts: Facts) -> list[dict[str, Any]]:
+    """How images are seen: those of CIFAR are cut, flipped and normalised."""
+    said = PROTOCOL["cifar_transforms"]
+    if facts["task"] not in said:
+        return []
+    crop = {"method": "random_crop", "size": said["crop"], "padding": said["padding"]}
+    return [crop, {"method": "horizontal_flip", "p": said["flip"]}, {"method": "normalise", **said[facts["task"]]}]
 
 
 def model(facts: Facts) -> dict[str, Any]:
