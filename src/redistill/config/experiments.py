@@ -13,6 +13,7 @@ from redistill.errors import ConfigError, nearest
 LOGITS = {"teacher_logits", "all_teacher_logits"}
 TEACHER_INPUTS = {"teacher_logits", "teacher_hidden", "teacher_head"}
 HIDDEN_INPUTS = {"student_hidden", "teacher_hidden"}
+FLOORS = {"segmentation": "pixels", "detection": "drawn"}  # what baselines of these types of tasks ask for
 TEXT_ARCHITECTURES = ("transformers",)
 MAX_DEPTH = 50  # of experiments that build on one another
 
@@ -103,6 +104,8 @@ class ExperimentChecker:
                     self._say(
                         document, ("baseline", "method"), f"reads {kind}s, and `{task_name}` is made of {task.input}s"
                     )
+            if signature is not None:
+                self._floor(document, experiment.baseline.method, set(signature.inputs), task, task_name)
             return
         if experiment.student is None or not (experiment.stages or _as_it_is(experiment.student)):
             self._say(document, (), "needs a `student` and `stages`, or a `baseline`")
@@ -126,6 +129,15 @@ class ExperimentChecker:
         self._evaluation(document, experiment.evaluation, task, task_name)
         for i, stage in enumerate(experiment.stages):
             self._stage(document, ("stages", i), experiment, stage, task, task_name)
+
+    def _floor(self, document: Document, method: str, inputs: set[str], task: schema.Task, task_name: str) -> None:
+        """Whether a baseline is one of tasks of this type."""
+        kind = next((kind for kind, asked in FLOORS.items() if asked in inputs), None)
+        if kind != (task.type if task.type in FLOORS else None):
+            of = [name for name in registry.names("baseline")
+                  if FLOORS.get(task.type, "labels") in registry.signature("baseline", name).inputs]  # fmt: skip
+            self._say(document, ("baseline", "method"), f"`{method}` says nothing of `{task_name}`, a {task.type}: "
+                                                        f"take {' or '.join(f'`{name}`' for name in of)}")  # fmt: skip
 
     def _without_stages(self, document: Document, experiment: schema.Experiment) -> None:
         """A model as it is: nothing of what only training uses."""
