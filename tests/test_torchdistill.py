@@ -437,10 +437,12 @@ SOURCE = """
   kind: model
   origin: {{type: folder, variable: STAND_IN}}
   files: {{model.safetensors: {digest}}}
-  config: {{model_type: {kind}, vocab_size: 50, hidden_size: {width}, num_hidden_layers: 12, num_attention_heads: 2,
-           intermediate_size: 16, max_position_embeddings: 514, embedding_size: 8}}
   licence: none
   citation: none
+"""
+OF_TEXT = """
+  config: {{model_type: {kind}, vocab_size: 50, hidden_size: {width}, num_hidden_layers: 12, num_attention_heads: 2,
+           intermediate_size: 16, max_position_embeddings: 514, embedding_size: 8}}
 """
 STAGES = """
 stages:
@@ -479,7 +481,9 @@ def done(project: Path, report: Report) -> list[str]:
             kind = "electra" if "electra" in found[1] else "roberta"
             width = 16 if "large" in found[1] else 8
             with (configs / "sources.yaml").open("a", encoding="utf-8") as stream:
-                stream.write(SOURCE.format(name=found[1], kind=kind, width=width, digest="0" * 64))
+                stream.write(SOURCE.format(name=found[1], digest="0" * 64))
+                if not found[1].startswith(("torchvision/", "torchdistill/")):
+                    stream.write(OF_TEXT.format(kind=kind, width=width).lstrip("\n"))
         elif found := re.match(r"stages in (.+?), or", need):
             (teacher,) = (file for file in report.written if file.name == found[1])
             teacher.write_text(teacher.read_text(encoding="utf-8") + STAGES, encoding="utf-8")

@@ -101,7 +101,7 @@ def _start(kwargs: Section, key: str, task: Task) -> dict[str, Any]:
     for said, name in ((kwargs, "weights_backbone"), (inner, "weights")):
         named = weights_of(said.value(name))
         if named is not None and whole is None and "." in named:
-            return _of_a_backbone(*named.split(".", 1), task)
+            return _of_a_backbone(named, task)
         said.leave("no weights of a backbone that the importer can name, or the whole model has weights", name)
     kwargs.leave("the whole model's weights have a backbone", "pretrained_backbone")
     if whole is None:
@@ -109,8 +109,9 @@ def _start(kwargs: Section, key: str, task: Task) -> dict[str, Any]:
     return {"source": whole, "fresh": ["backbone.body.layer1"]} if cut else {"source": whole}
 
 
-def _of_a_backbone(holder: str, weights: str, task: Task) -> dict[str, Any]:
+def _of_a_backbone(named: str, task: Task) -> dict[str, Any]:
     """A classifier of torchvision as the backbone of a detector or segmenter: all of it but what gives classes."""
+    holder, _, weights = named.partition(".")
     name = holder.removesuffix("_Weights").lower()
     part = {"part": "features"} if name.startswith("mobilenet") else {"without": ["fc"]}
     into = "backbone.body" if task.looks_for == "detection" else "backbone"

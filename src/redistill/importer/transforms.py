@@ -100,6 +100,8 @@ def _resized(kwargs: Section) -> dict[str, Any]:
     """To a shorter side between two."""
     least = kwargs.integer("min_size")
     most = kwargs.integer("max_size") or least
-    if least is None or least == most:
-        return component("transform", "resize", kwargs, **({} if least is None else {"size": least}))
+    if least is None:
+        return component("transform", "resize", kwargs)
+    if least == most:
+        return component("transform", "resize", kwargs, size=least)
     return component("transform", "random_resize", kwargs, least=least, most=most)

@@ -89,8 +89,8 @@ def _font() -> Any:
 def _panel(panel: Panel) -> Image.Image:
     image = Image.fromarray(panel.image if panel.mask is None else covered(panel.image, panel.mask, panel.void))
     scale = _scale(image.size)
-    size = tuple(max(1, round(side * scale)) for side in image.size)
-    image = image.resize(size, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BILINEAR)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    image = image.resize((width, height), Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BILINEAR)
     _draw_boxes(image, panel.boxes, scale)
     texts = [(panel.title, INK), *((text, _ink(right)) for text, right in panel.lines)]
     width = max([image.width, *(round(_font().getlength(text)) for text, _ in texts)])
