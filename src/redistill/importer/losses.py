@@ -342,6 +342,8 @@ def _method(kind: str, kwargs: Section, name: str, weight: float, around: Around
     _taps_of_paths(kwargs, taps, around)
     for key in [key for key in kwargs.data if key.endswith("_pairs")]:
         _taps_of_pairs(kwargs.section(key), taps, around)
+    if kind == "RegularizationLoss" and taps["student"]:
+        kwargs.source.needs(f"loss `{name}`: redistill's `norm` looks at the teacher's side, not at the student's")
     term = component("loss", method, kwargs)
     add(terms, name, {"method": method, "weight": weight, **_with_taps(method, taps), **_settings(term)})
 
