@@ -215,7 +215,7 @@ def beside_it(wrapper: dict[str, Any]) -> dict[str, Any]:
          ["redistill has 1e-07 there", "another tap than `layer3.4.relu`"]),
         ("ATLoss", {"at_pairs": {}, "mode": "other"}, {}, ["has no pairs"]),
         ("FTLoss", {"p": 3, "reduction": "sum"}, {}, ["setting `p` of loss `ft` must be one of 1, 2, and is 3"]),
-        ("RegularizationLoss", {"module_path": "layer3", "is_from_teacher": False}, {}, ["`norm` looks at the teacher"]),
+        ("RegularizationLoss", {"module_path": "layer3", "is_from_teacher": False}, {}, ["looks at the teacher's"]),
         ("KDLoss", {"student_module_path": ".", "teacher_module_path": ".", "temperature": 2}, {},
          ["stops without `alpha` or `beta`"]),
     ],
