@@ -390,6 +390,7 @@ MISTAKES: dict[str, tuple[str, str, str, str, str, str, str]] = {
 def test_the_projects_own_studies_are_right(project, tmp_path, monkeypatch):
     write_official(tmp_path / "glue", {"train": 30, "dev": 12, "test": 8})
     monkeypatch.setenv("GLUE_DIR", str(tmp_path / "glue"))
+    monkeypatch.setenv("CIFAR10_DIR", str(tmp_path))
     names = compose.known(project.root, "studies")
     assert "embedded" in names
     for name in names:
