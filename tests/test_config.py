@@ -390,6 +390,8 @@ MISTAKES: dict[str, tuple[str, str, str, str, str, str, str]] = {
 def test_the_projects_own_studies_are_right(project, tmp_path, monkeypatch):
     write_official(tmp_path / "glue", {"train": 30, "dev": 12, "test": 8})
     monkeypatch.setenv("GLUE_DIR", str(tmp_path / "glue"))
+    for split in ("train", "test"):
+        (tmp_path / f"{split}-00000-of-00001.parquet").touch()
     monkeypatch.setenv("CIFAR10_DIR", str(tmp_path))
     names = compose.known(project.root, "studies")
     assert "embedded" in names

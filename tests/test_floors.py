@@ -90,6 +90,8 @@ def test_a_baseline_reads_no_pixels_that_it_does_not_ask_for(tmp_path, monkeypat
     ],
 )
 def test_a_floor_of_another_type_of_task_is_refused(project, monkeypatch, floor, wrong, says):
+    for split in ("train", "test"):
+        (project.root / f"{split}-00000-of-00001.parquet").touch()
     monkeypatch.setenv("CIFAR10_DIR", str(project.root))
     project.edit("studies/vision-small.yaml", f"floors/{floor}", f"floors/{wrong}")
     assert any(says in problem.message for problem in project.problems("vision-small"))
