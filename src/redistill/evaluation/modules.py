@@ -16,7 +16,7 @@ from redistill.evaluation.metrics import METRICS
 # A module's name -> what it is called in the result -> the metric. GLUE's are those of evaluate.load("glue", TASK).
 _ACCURACY, _BOTH = {"accuracy": "accuracy"}, {"accuracy": "accuracy", "f1": "f1"}
 _RESULTS: dict[str, dict[str, str]] = {
-    **{name: {name: name} for name in METRICS},
+    **{name: {name: name} for name, (kind, _) in METRICS.items() if kind in ("classification", "regression")},
     "glue/cola": {"matthews_correlation": "matthews"},
     "glue/sst2": _ACCURACY,
     "glue/mrpc": _BOTH,
