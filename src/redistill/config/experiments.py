@@ -13,6 +13,8 @@ from redistill.errors import ConfigError, nearest
 LOGITS = {"teacher_logits", "all_teacher_logits"}
 TEACHER_INPUTS = {"teacher_logits", "teacher_hidden", "teacher_head"}
 HIDDEN_INPUTS = {"student_hidden", "teacher_hidden"}
+OF_CLASSES = {*LOGITS, "student_logits", "labels", "student_head", "teacher_head"}
+DRAWN_ON = ("detection", "segmentation")  # types of tasks whose images have boxes or masks
 FLOORS = {"segmentation": "pixels", "detection": "drawn"}  # what baselines of these types of tasks ask for
 TEXT_ARCHITECTURES = ("transformers",)
 MAX_DEPTH = 50  # of experiments that build on one another
@@ -297,7 +299,7 @@ class ExperimentChecker:
         if stage.rotations:
             self._rotations(document, (*path, "rotations"), asked, task)
         self._transforms(document, (*path, "transforms"), stage.transforms, task)
-        self._teacher_outputs(document, (*path, "teacher_outputs"), stage, asked)
+        self._teacher_outputs(document, (*path, "teacher_outputs"), stage, asked, task)
         if len(stage.loss) > 1 and "loss" in stage.loss:
             self._say(
                 document, (*path, "loss", "loss"), "the sum of the terms is called `loss` in the log; rename this"
@@ -311,10 +313,16 @@ class ExperimentChecker:
         for i, transform in enumerate(transforms):
             self._component(document, transform, (*path, i))
 
-    def _teacher_outputs(self, document: Document, path: KeyPath, stage: schema.Stage, asked: set[str]) -> None:
+    def _teacher_outputs(
+        self, document: Document, path: KeyPath, stage: schema.Stage, asked: set[str], task: schema.Task
+    ) -> None:
         """Whether what a teacher said is said of the view that its student is shown."""
         drawn = [transform.method for transform in stage.transforms if transform.method not in FIXED]
         heard = bool(LOGITS & asked)
+        if heard and task.type == "segmentation":
+            if stage.teacher_outputs != "live":
+                self._say(document, path, "logits of every pixel are not stored, they would fill disks: say `live`")
+            return
         if heard and drawn and stage.teacher_outputs == "stored":
             self._say(document, path, f"`{drawn[0]}` shows another view of an image each time, and stored outputs know "
                                       "one: say `live`, or `{views: 10}` to store so many")  # fmt: skip
@@ -325,6 +333,8 @@ class ExperimentChecker:
     def _rotations(self, document: Document, path: KeyPath, asked: set[str], task: schema.Task) -> None:
         if task.input != "image":
             self._say(document, path, f"turns images, and `{task.title}` is made of {task.input}s")
+        elif task.type in DRAWN_ON:
+            self._say(document, path, "turns images without what is drawn on them; leave it out")
         elif task.image_shape is not None and task.image_shape[1] != task.image_shape[2]:
             self._say(document, path, "turns images by right angles: they must be as high as they are wide")
         if "views" not in asked:
@@ -337,6 +347,12 @@ class ExperimentChecker:
         """Whether the experiment can give a loss what it asks for."""
         method, inputs = f"loss `{term.method}`", set(signature.inputs)
         self._models(document, path, inputs, term, experiment)
+        if "student_losses" in inputs and task.type != "detection":
+            self._say(document, path, f"{method} adds up what a detector says of itself, and `{task.title}` is a "
+                                      f"{task.type}: take `hard`")  # fmt: skip
+        if task.type == "detection" and inputs & OF_CLASSES:
+            self._say(document, path, f"{method} needs one label or logit row of each image, and a detector gives "
+                                      "boxes: take `detector`, or a loss that compares features")  # fmt: skip
         if "labels" in inputs and (task.type == "unlabelled" or stage.data == ["transfer"]):
             self._say(document, path, f"{method} needs labels, and this data has none")
         if "mask" in inputs and "None" not in signature.shapes.get("mask", "") and task.input != "text":

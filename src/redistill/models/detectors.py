@@ -14,6 +14,12 @@ def needs_values(model: nn.Module) -> bool:
     return hasattr(model, "transform") and hasattr(model, "backbone")
 
 
+def finds_masks(model: nn.Module) -> bool:
+    """Whether a model is a detector that learns the mask of each object too, as Mask R-CNN does."""
+    heads = getattr(model, "roi_heads", None)
+    return heads is not None and getattr(heads, "mask_head", None) is not None
+
+
 def freeze_norms(module: nn.Module, eps: float) -> None:
     """Put norms that keep the statistics and the scales that they start with in the place of batch norms, as
     torchvision has them in detectors that start from weights.

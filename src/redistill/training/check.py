@@ -5,14 +5,11 @@ here, at their place in the file, rather than hours later. Losses are called on 
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 from copy import deepcopy
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from redistill import registry
@@ -22,20 +19,20 @@ from redistill.config.checked import Checked, Recipe
 from redistill.config.parse import Document, KeyPath
 from redistill.errors import ConfigError, Problem, RedistillError
 from redistill.models import load
-from redistill.models.head import head_of
+from redistill.models.detectors import needs_values
 from redistill.models.recompute import layers_of
 from redistill.models.taps import find
 from redistill.plan import Plan
 from redistill.provenance.keys import canonical
+from redistill.training import blank
+from redistill.training.blank import EXAMPLES, META
 from redistill.training.learner import Learner, Moment, Seen, Teachers, at_taps, build_auxiliary, build_own, needed
 from redistill.training.loss import Loss, Term
 from redistill.training.optimise import full
 
 Config = dict[str, Any]
-EXAMPLES, TOKENS = 2, 8  # of the batch that is passed through
 REMEMBERED = 16  # examples of the data that a method is told of, which may keep something for each
 DIMENSIONS = {"FeatureMaps": 4, "HiddenStates": 3, "Attention": 4, "Pooled": 2}  # of what a method compares
-META = torch.device("meta")
 OF_LABELS = ("id2label", "label2id", "problem_type", "architectures")  # in a transformer's config
 
 
@@ -97,6 +94,10 @@ class _ModelChecker:
         if None in peers.values():
             return
         models: dict[str, nn.Module] = {name: model for name, model in teachers.items() if model is not None}
+        whose = [(("student",), student), *((("peers", name), model) for name, model in peers.items())]
+        unlike = [self._unlike(document, path, model, config["task"]) for path, model in whose]
+        if any(unlike):
+            return
         # copies: of equal models one is built, and a learner must know its own from one another
         learning: dict[str, nn.Module] = {name: deepcopy(model) for name, model in peers.items() if model is not None}
         self._length(document, ("student", "max_length"), experiment.student.max_length, student)
@@ -109,6 +110,8 @@ class _ModelChecker:
                 build = partial(self.student, stage.rebuild.student, resolved, config, task)
                 student = self._at(document, (*here, "student"), build)
                 if student is None:
+                    return
+                if self._unlike(document, (*here, "student"), student, config["task"]):
                     return
                 self._paths(document, (*here, "keep"), stage.rebuild.keep, student, "student")
             self._stage(document, index, config, {"student": student, **learning}, models)
@@ -208,6 +211,13 @@ class _ModelChecker:
             self.built[key] = text.from_config(config, plain).eval()
         return self.built[key]
 
+    def _unlike(self, document: Document, path: KeyPath, model: nn.Module | None, task: Config) -> bool:
+        """Whether a model that learns is of another kind than its task, which is said."""
+        said = blank.unlike(model, task) if model is not None else None
+        if said is not None:
+            self._say(document, (*path, "architecture"), said)
+        return said is not None
+
     def _length(self, document: Document, path: KeyPath, tokens: int, model: nn.Module) -> None:
         limit = load.longest(model)
         if limit is not None and tokens > limit:
@@ -222,6 +232,7 @@ class _ModelChecker:
         here: KeyPath = ("stages", index)
         said = config["stages"][index]
         before = len(self.problems)
+        _refuse_unknown(config["modules"], said, learning, teachers)
         try:
             auxiliary = self._auxiliary(document, config, learning, teachers)
         except RedistillError as error:
@@ -262,7 +273,7 @@ class _ModelChecker:
                 tap = module[key]
                 if tap and not tap.startswith("modules."):
                     self._paths(document, ("modules", name, key), [tap.partition(":")[0]], models[whose], whose)
-        return build_auxiliary(config["modules"], learning, teachers, _batch(config["task"]), config["seed"])
+        return build_auxiliary(config["modules"], learning, teachers, blank.batch(config["task"]), config["seed"])
 
     def _paths(self, document: Document, path: KeyPath, paths: list[str], model: nn.Module, whose: str) -> None:
         for wanted in paths:
@@ -300,9 +311,14 @@ class _ModelChecker:
         the CPU: the losses are called there.
         """
         shown = _without_weights(teachers, config["runtime"])
-        batch = _batch(config["task"])
+        batch = blank.batch(config["task"])
         for name, term in said["loss"].items():
             path, before = (*here, "loss", name), len(self.problems)
+            try:
+                blank.refuse_maskless(learner.models[term["student"]], term["method"])
+            except RedistillError as error:
+                self._say(document, path, error)
+                continue
             if term["taps"] is not None:
                 self._compared(document, here, name, term, learner, shown, batch)
             if len(self.problems) > before or registry.plugin("loss", term["method"]):
@@ -326,7 +342,7 @@ class _ModelChecker:
             self._say(document, path, error)
             return
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
-            self._say(document, here, f"a batch of {_shown(batch)} does not pass through the models: {error}")
+            self._say(document, here, f"a batch of {blank.shown(batch)} does not pass through the models: {error}")
             return
         kinds = registry.signature("loss", term["method"]).shapes
         for side, tensors in zip(("student", "teacher"), found, strict=True):
@@ -348,13 +364,16 @@ class _ModelChecker:
         teachers: dict[str, nn.Module],
     ) -> None:  # fmt: skip
         """Pass a batch through and call every loss on random tensors of the shapes that it would be given."""
-        names = sorted(teachers)
+        names, task = sorted(teachers), config["task"]
+        detects = task["type"] == "detection"  # of which the backbone alone passes through without values
         taps = needed(config["modules"], list(said["loss"].values()), names)
-        learner.listen(taps, False)
-        drawn = Drawn(load.outputs_of(config["task"]))
-        loss = Loss(said, names, dict.fromkeys(names, drawn), _heads(config["task"], {**learner.models, **teachers}))
-        batch = _batch(config["task"], EXAMPLES * loss.views)
+        learner.listen(taps, False, frozenset() if detects else None)
+        drawn = blank.Drawn(load.outputs_of(task))
+        stored = {} if task["type"] == "segmentation" else dict.fromkeys(names, drawn)
+        loss = Loss(said, names, stored, blank.heads(task, {**learner.models, **teachers}))
+        batch = blank.batch(task, EXAMPLES * loss.views)
         shown = _without_weights(teachers, config["runtime"])
+        shown.listen(loss.live)
         try:
             with torch.no_grad():
                 seen = learner.eval().see(batch, shown.see(batch, taps), loss.students)
@@ -362,7 +381,7 @@ class _ModelChecker:
             self._say(document, here, error)
             return
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
-            self._say(document, here, f"a batch of {_shown(batch)} does not pass through the models: {error}")
+            self._say(document, here, f"a batch of {blank.shown(batch)} does not pass through the models: {error}")
             return
         for model, tensors in seen.items():
             for tap, tensor in tensors.items():
@@ -371,9 +390,13 @@ class _ModelChecker:
                     examples = EXAMPLES * loss.views
                     self._say(document, here, f"the tap `{tap}` of `{model}` gives {shape} for {examples} examples")
                     return
-        values = {
-            model: {tap: drawn.like(tensor) for tap, tensor in tensors.items()} for model, tensors in seen.items()
-        }
+            if "logits" in tensors and task["input"] == "image":
+                try:
+                    blank.refuse_whole(tensors["logits"], task)
+                except RedistillError as error:
+                    self._say(document, here, f"`{model}`: {error}")
+                    return
+        values = drawn.seen(seen, detects)
         for term in loss.terms:
             if not registry.plugin("loss", term.said["method"]):
                 self._loss(document, (*here, "loss", term.name), term, loss, values, learner.own, config["task"])
@@ -386,7 +409,7 @@ class _ModelChecker:
         method, shapes = f"loss `{term.said['method']}`", dict[str, Any]()
         try:
             with torch.device("cpu"):
-                given = loss.arguments(term, _labelled(task, loss.views), seen, own, Moment())
+                given = loss.arguments(term, blank.labelled(task, loss.views), seen, own, Moment())
         except RedistillError as error:
             self._say(document, path, error)
             return
@@ -398,10 +421,30 @@ class _ModelChecker:
             with torch.device("cpu"):
                 value = registry.get("loss", term.said["method"])(*given.values(), **settings)
         except Exception as error:  # whatever a loss raises on tensors that do not fit
-            self._say(document, path, f"{method} does not take {_listed(shapes)} (batch of {EXAMPLES}): {error}")
+            self._say(document, path, f"{method} does not take {blank.listed(shapes)} (batch of {EXAMPLES}): {error}")
             return
         if not isinstance(value, Tensor) or value.ndim:
-            self._say(document, path, f"{method} gives no single number for {_listed(shapes)}")
+            self._say(document, path, f"{method} gives no single number for {blank.listed(shapes)}")
+
+
+def _refuse_unknown(
+    modules: Config, stage: Config, learning: dict[str, nn.Module], teachers: dict[str, nn.Module]
+) -> None:
+    """Of a detector, what is tapped outside of its backbone has a shape only when it runs.
+
+    Raises:
+        UnknownShapeError: something is.
+    """
+    models = {**learning, **teachers}
+    asked = [(module["of"], module["input"]) for module in modules.values()]
+    for model, taps in needed(modules, list(stage["loss"].values()), list(teachers)).items():
+        asked += [(model, tap) for tap in taps]
+    for model, tap in asked:
+        if model in models and needs_values(models[model]) and not tap.startswith((load.BACKBONE, "modules.")):
+            raise UnknownShapeError(
+                f"the tap `{tap}` of a detector is looked at when it runs: outside of `backbone` it depends on what is "
+                "found"
+            )
 
 
 def _without_weights(models: dict[str, nn.Module], runtime: Config) -> Teachers:
@@ -416,56 +459,3 @@ def _squeezed(shape: tuple[int, ...], dimensions: int) -> tuple[int, ...]:
     while len(shape) > dimensions and shape[-1] == 1:
         shape = shape[:-1]
     return shape
-
-
-class Drawn:
-    """Random numbers in the place of what models say."""
-
-    def __init__(self, outputs: int):
-        self.outputs, self.generator = outputs, torch.Generator().manual_seed(0)
-
-    def of(self, indices: NDArray[np.int64], view: int = 0) -> NDArray[np.float32]:
-        """A teacher's logits of these examples."""
-        drawn: NDArray[np.float32] = torch.randn(len(indices), self.outputs, generator=self.generator).numpy()
-        return drawn
-
-    def like(self, tensor: Tensor) -> Tensor:
-        """A tensor of this shape on the CPU."""
-        return torch.randn(tensor.shape, generator=self.generator, device="cpu").requires_grad_()
-
-
-def _heads(task: Config, models: dict[str, nn.Module]) -> dict[str, nn.Module]:
-    """Layers like those that end the models, on the CPU."""
-    heads: dict[str, nn.Module] = {}
-    for name, model in models.items():
-        with suppress(RedistillError), torch.device("cpu"):
-            head = head_of(model, load.outputs_of(task))
-            heads[name] = nn.Linear(head.in_features, head.out_features)
-    return heads
-
-
-def _listed(shapes: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-
-
-def _shown(batch: Seen) -> str:
-    return f"images {list(batch['image'].shape[1:])}" if "image" in batch else f"texts of {TOKENS} tokens"
-
-
-def _batch(task: Config, examples: int = EXAMPLES) -> dict[str, Tensor]:
-    """A batch without values."""
-    if task["input"] == "image":
-        return {"image": torch.zeros(examples, *task["image_shape"], device=META)}
-    # with a mask: without one transformers looks for padding among the ids, and there is nothing in them
-    ids = torch.zeros(examples, TOKENS, dtype=torch.long, device=META)
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-
-
-def _labelled(task: Config, views: int) -> Seen:
-    """What a batch tells beside its inputs."""
-    dtype = torch.int64 if task["type"] == "classification" else torch.float32
-    return {
-        "labels": torch.zeros(EXAMPLES * views, dtype=dtype),
-        "index": torch.arange(EXAMPLES).repeat_interleave(views),
-        "attention_mask": torch.ones(EXAMPLES, TOKENS, dtype=torch.long),
-    }

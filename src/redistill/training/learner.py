@@ -101,9 +101,7 @@ class Learner(nn.Module):
                 listened = self.logits is None or name in self.logits
                 with tapped(model, own, name) as captured:
                     said = load.said_of(model, batch, None if listened else own)
-                if not listened:
-                    said = {what: tensor.detach() for what, tensor in said.items()}
-                seen[name] = {**said, **captured}
+                seen[name] = {**(said if listened else {}), **captured}
             self._pass_auxiliary(seen)
         return seen
 
@@ -124,7 +122,14 @@ class Learner(nn.Module):
 
 
 def _device(batch: Seen) -> str:
-    return next(iter(batch.values())).device.type
+    return _first(batch).device.type
+
+
+def _first(batch: Seen) -> Tensor:
+    """A tensor of a batch; images of several sizes are a list of them."""
+    first = next(iter(batch.values()))
+    tensor: Tensor = first if isinstance(first, Tensor) else first[0]
+    return tensor
 
 
 def _is_in(tap: str, module: str) -> bool:
@@ -189,7 +194,7 @@ def build_auxiliary(
             like = module["like"] and _shape(models[other], other, module["like"], batch, shapes)
             torch.manual_seed(derived_seed(seed, f"module {name}"))
             built[name] = registry.get("module", module["method"])(taken, like, **module["settings"])
-            device = next(iter(batch.values())).device
+            device = _first(batch).device
             with torch.no_grad():
                 output = built[name].to(device).eval()(torch.zeros(2, *taken, device=device))
         except RedistillError as error:
@@ -235,7 +240,7 @@ def at_taps(learner: Learner, term: Config, teachers: Teachers, batch: Seen) -> 
     """
     names = list(teachers.models)
     taps = needed(learner.said, [term], names)
-    learner.listen(taps, full_precision=False)
+    learner.listen(taps, full_precision=False, logits=frozenset())
     training = learner.training
     with torch.no_grad():
         seen = learner.eval().see(batch, teachers.see(batch, taps), [name for name in learner.models if name in taps])
