@@ -1,13 +1,17 @@
 """Images in the engine: the same views however they are made and whenever a run is stopped; teachers that see them."""
 
+import io
 import json
 import multiprocessing
 import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,11 +19,15 @@ import torch
 from conftest import Project
 from engine_project import Engine, wait_until
 from picture_sets import class_folders, put
+from PIL import Image
+from torch import Tensor, nn
 from vision_project import NORMAL, files_of, own_folder, study, vision
 
 from redistill.data.examples import Examples
-from redistill.data.pictures import Pictures
+from redistill.data.pictures import Files, Joined, Pictures
+from redistill.errors import RedistillError
 from redistill.training.ahead import Ahead
+from redistill.training.loop import one_pass
 
 TASK = """
 title: Photos
@@ -213,6 +221,84 @@ def test_processes_that_make_images_do_not_end_before_their_run():
     assert [len(ahead.batch(indices)["index"]) for indices, _ in order[1:]] == [4, 4, 4]
 
 
+def test_a_broken_image_that_another_process_meets_is_named_in_one_sentence():
+    images = encoded(Image.new("RGB", (8, 8)))
+    files = Files(images.parts[0].content, np.array([0, 40]))
+    data = Examples(["a"], ["train"], torch.zeros(1), np.ones(1, dtype=np.int64),
+                    pictures=Pictures(["a"], Joined([files]), 3, []))  # fmt: skip
+    with pytest.raises(RedistillError, match="^image `a` cannot be decoded .*: fetch it again$"):
+        Ahead(data, iter([(np.arange(1), None)]), 1).batch(np.arange(1))
+
+
+def test_a_process_that_makes_images_and_is_gone_is_said():
+    data = pictures()
+    ahead = Ahead(data, ((np.arange(4), None) for _ in range(1000)), 1)
+    ahead.batch(np.arange(4))
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    with pytest.raises(RedistillError, match=r"is gone .*: give the machine more memory.*loading.workers"):
+        [ahead.batch(np.arange(4)) for _ in range(100)]
+
+
+# --- what an image may be --------------------------------------------------------------------------------------------
+
+
+def encoded(*images: Image.Image) -> Joined:
+    contents = []
+    for image in images:
+        stream = io.BytesIO()
+        image.save(stream, "PNG")
+        contents.append(stream.getvalue())
+    starts = np.cumsum([0, *map(len, contents)])
+    return Joined([Files(np.frombuffer(b"".join(contents), dtype=np.uint8), starts)])
+
+
+def test_a_grey_image_with_a_palette_is_as_grey_as_its_colours_and_a_mask_is_its_numbers():
+    image = Image.fromarray(np.arange(16, dtype=np.uint8).reshape(4, 4)).convert("P")
+    image.putdata([*range(16)])
+    image.putpalette([value for i in range(256) for value in (255 - i, 255 - i, 255 - i)])
+    shown, target = Pictures(["a"], encoded(image), 1, [], masks=encoded(image)).get(0, 0)
+    assert (shown * 255).round().flatten().tolist() == [255 - i for i in range(16)]
+    assert target["mask"].flatten().tolist() == [*range(16)]
+
+
+def test_a_small_box_of_an_image_that_is_not_changed_is_there_to_be_found():
+    box = {"boxes": torch.tensor([[1.0, 1.0, 1.5, 3.0]]), "classes": torch.tensor([0]), "crowd": torch.tensor([False])}
+    image = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
+    assert len(Pictures(["a"], image, 3, [], boxes=[box]).get(0, 0)[1]["boxes"]) == 1
+    cut = [{"method": "centre_crop", "settings": {"size": 4}}]
+    assert len(Pictures(["a"], image, 3, cut, boxes=[box]).get(0, 0)[1]["boxes"]) == 0
+
+
+def test_images_of_a_batch_that_differ_in_size_are_named():
+    ids = ["tall", "wide"]
+    images = encoded(Image.new("RGB", (4, 6)), Image.new("RGB", (6, 4)))
+    data = Examples(ids, ["dev"] * 2, torch.zeros(2), np.ones(2, dtype=np.int64), pictures=Pictures(ids, images, 3, []))
+    assert data.batch(np.array([1]))["image"].shape == (1, 3, 4, 6)
+    with pytest.raises(RedistillError, match=r"`wide` and `tall` .* \[3, 4, 6\] and \[3, 6, 4\]: end the `transforms`"):
+        data.batch(np.array([1, 0]))
+
+
+def test_a_pass_of_one_image_that_a_norm_cannot_learn_from_is_said():
+    class Pooled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm2d(3)
+
+        def forward(self, batch: Any, *_: Any) -> dict[str, Tensor]:
+            return {"hard": self.norm(batch["image"].mean((2, 3), keepdim=True)).sum()}
+
+    stage: Any = SimpleNamespace(
+        index=1, step=0, steps=2, noise=0, said={"rotations": False}, data=pictures(5), prepared=Pooled().train(),
+        accelerator=SimpleNamespace(device="cpu", autocast=nullcontext), seeds=lambda *_: None, view=lambda _: 0,
+        learner=SimpleNamespace(exact=lambda _: nullcontext(), taps={}), loss=SimpleNamespace(total=lambda *_: 0),
+        teachers=SimpleNamespace(see=lambda *_: {}),
+    )  # fmt: skip
+    assert one_pass(stage, np.arange(2))["hard"].isfinite()
+    with pytest.raises(RedistillError, match=r"stages.1: .* a pass of 1 image.*left of 5 .* another `batch_size`"):
+        one_pass(stage, np.arange(1))
+
+
 # --- teachers --------------------------------------------------------------------------------------------------------
 
 
@@ -234,8 +320,9 @@ def test_a_teacher_sees_the_view_that_its_student_sees(engine: Engine, tmp_path:
     assert (max(again) < 1e-5) == (name == "still-views")
 
 
-def keys(project: Project) -> set[tuple[str, str, str]]:
-    return {(node.kind, node.title, node.key) for node in project.plan("photos").nodes.values()}
+def keys(project: Project) -> dict[str, tuple[str, str]]:
+    """What is planned by its key: kind and title."""
+    return {node.key: (node.kind, node.title) for node in project.plan("photos").nodes.values()}
 
 
 @pytest.fixture
@@ -262,11 +349,12 @@ def planned(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_views_and_transforms_reach_the_keys_that_depend_on_them(planned, experiment, old, new, reached, outputs):
     before = keys(planned)
     planned.edit(f"experiments/photos/{experiment}.yaml", old, new)
-    left = before - keys(planned)
-    runs = {title.split()[0].removeprefix("photos/") for kind, title, _ in left if kind in ("student", "teacher")}
+    after = keys(planned)
+    left = [what for key, what in before.items() if key not in after]
+    runs = {title.split()[0].removeprefix("photos/") for kind, title in left if kind in ("student", "teacher")}
     assert runs == reached
-    assert sum(kind == "outputs" for kind, *_ in left) == outputs
-    assert {kind for kind, *_ in left} <= {"student", "outputs", "cell", "table", "study"}
+    assert sum(kind == "outputs" for kind, _ in left) == outputs
+    assert {kind for kind, _ in left} <= {"student", "outputs", "cell", "table", "study"}
 
 
 def test_the_workers_that_load_images_are_in_no_key(planned):

@@ -1,6 +1,6 @@
 """A data set as a run sees it: tensors of inputs and labels, and batches of examples of like length."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
@@ -154,19 +155,39 @@ def _images(
             return Examples(ids, where, labels, ones, images=images)
     masked, boxed = task["type"] == "segmentation", task["type"] == "detection"
     masks = Joined([Files.of(folder, split, "masks") for split in tables]) if masked else None
-    boxes = [drawn for table in tables.values() for drawn in _boxes(table)] if boxed else None
+    boxes = Boxes([*tables.values()]) if boxed else None
     pictures = Pictures(ids, images, task["image_shape"][0], transforms, masks, boxes)
     return Examples(ids, where, labels, ones, pictures=pictures)
 
 
-def _boxes(table: pa.Table) -> Iterator[Target]:
-    """What is drawn on each image: boxes (N, 4) in pixels, classes (N,), and which of them are crowds (N,)."""
-    for boxes, classes, crowd in zip(*(table[name].to_pylist() for name in ("boxes", "classes", "crowd")), strict=True):
-        yield {
-            "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
-            "classes": torch.tensor(classes, dtype=torch.int64),
-            "crowd": torch.tensor(crowd, dtype=torch.bool),
-        }
+class Boxes(Sequence[Target]):
+    """What is drawn on each image: `boxes` (N, 4) in pixels, `classes` (N,), and which of them are a `crowd` (N,). All
+    lie together, and become tensors as they are asked for.
+    """
+
+    def __init__(self, tables: list[pa.Table]):
+        columns = [[table[name].combine_chunks() for table in tables] for name in ("boxes", "classes", "crowd")]
+        boxes, classes, crowds = ([_flat(part) for part in parts] for parts in columns)
+        self.boxes = np.concatenate(boxes).astype(np.float32).reshape(-1, 4)
+        self.classes, self.crowd = np.concatenate(classes).astype(np.int64), np.concatenate(crowds).astype(np.bool_)
+        counts = [pc.list_value_length(part).to_numpy(zero_copy_only=False) for part in columns[1]]
+        self.starts = np.cumsum(np.concatenate([[0], *counts]), dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, index: Any) -> Any:
+        begin, end = self.starts[index], self.starts[index + 1]
+        parts = {"boxes": self.boxes, "classes": self.classes, "crowd": self.crowd}
+        return {name: torch.from_numpy(part[begin:end].copy()) for name, part in parts.items()}
+
+
+def _flat(drawn: pa.Array) -> np.ndarray:
+    """The numbers in lists of lists, one after the other."""
+    while pa.types.is_list(drawn.type):
+        drawn = drawn.flatten()
+    numbers: np.ndarray = drawn.to_numpy(zero_copy_only=False)
+    return numbers
 
 
 def _texts(folder: Path, split: str, what: str) -> list[np.ndarray]:

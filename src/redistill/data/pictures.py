@@ -5,7 +5,7 @@ teacher, see the same one.
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,7 +78,7 @@ class Pictures:
     channels: int
     transforms: list[dict[str, Any]]
     masks: Joined | None = None
-    boxes: list[Target] | None = None
+    boxes: Sequence[Target] | None = None
     view: View | None = field(init=False)
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from redistill.data.examples import Examples, on
+from redistill.errors import RedistillError
 
 Asked = tuple[np.ndarray, Sequence[int] | None]  # indices, and the seeds of their views
 
@@ -40,9 +41,20 @@ class Ahead:
         """As `Examples.batch`; the next one that was made.
 
         Raises:
+            RedistillError: an image cannot be decoded, or a process that makes images is gone.
             RuntimeError: another one is asked for than was announced.
         """
-        made = next(self.made)
+        try:
+            made = next(self.made)
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            raise RedistillError(
+                f"a process that makes images is gone ({str(error).splitlines()[0]}): give the machine more memory, "
+                "shared memory (/dev/shm) above all, or lower the study's `loading.workers`"
+            ) from None
+        if isinstance(made, RedistillError):
+            raise made
         if not torch.equal(made["index"], torch.from_numpy(indices)):
             raise RuntimeError("batches are asked for in another order than they were announced in")
         batch: dict[str, Any] = on(made, device)
@@ -61,9 +73,12 @@ class _Batches(Dataset[Any]):
     def __init__(self, data: "Examples | Ahead"):
         self.data = data
 
-    def __getitem__(self, asked: Asked) -> dict[str, Any]:
+    def __getitem__(self, asked: Asked) -> dict[str, Any] | RedistillError:
         indices, seeds = asked
-        return self.data.batch(indices, "cpu", seeds)
+        try:
+            return self.data.batch(indices, "cpu", seeds)
+        except RedistillError as error:  # as it is: what is raised here comes with a traceback in its words
+            return error
 
 
 class _InOrder(Sampler[Asked]):
