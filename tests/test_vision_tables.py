@@ -160,7 +160,7 @@ def test_an_audit_predicts_again_what_a_run_said(kind: str, tmp_path: Path, monk
     said = {"task": task, "runtime": RUNTIME, "evaluation": {"batch_size": 2, "transforms": shown}, "stages": [],
             "student": {"architecture": SMALL[kind], "start": None}}  # fmt: skip
     torch.manual_seed(0)
-    model = load.architecture(SMALL[kind], task)
+    model = load.placed(load.architecture(SMALL[kind], task), RUNTIME)
     inputs, run = {"dataset": data}, tmp_path / "run"
     run.mkdir()
     load.save(model, inputs, run)
