@@ -456,6 +456,7 @@ stages:
 SPLITS = {
     "cifar/cifar10": "{train: 40000, select: 10000, dev: 10000}",
     "glue/stsb": "{train: 5000, select: 700, dev: 1500}",
+    "coco/detection": "{official: {train: train, dev: val}, rows: {train: 118287, val: 5000}, select: 5000}",
 }
 # What redistill cannot do, and says so.
 UNDONE = {
