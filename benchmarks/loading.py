@@ -84,7 +84,7 @@ def batches(data: Any, size: int, steps: int, workers: int | None, device: str) 
     """Batches as the engine makes them; with no number of workers, one that lies ready, again and again."""
     import numpy as np
 
-    from redistill.training.ahead import Ahead
+    from redistill.data.ahead import ahead
 
     def asked() -> Iterator[tuple[Any, Any]]:
         order = np.random.default_rng(0)
@@ -96,9 +96,10 @@ def batches(data: Any, size: int, steps: int, workers: int | None, device: str) 
         ready = data.batch(*next(asked())[:1], device, next(asked())[1])
         yield from (ready for _ in range(steps))
         return
-    source = Ahead(data, asked(), workers) if workers else data
-    for indices, seeds in asked():
-        yield source.batch(indices, device, seeds)
+    data.workers = workers
+    with ahead(data, asked()) as source:
+        for indices, seeds in asked():
+            yield source.batch(indices, device, seeds)
 
 
 def examples(case: dict[str, Any], folder: Path) -> Any:

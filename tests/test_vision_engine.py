@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,10 +23,10 @@ from PIL import Image
 from torch import Tensor, nn
 from vision_project import NORMAL, files_of, own_folder, study, vision
 
+from redistill.data.ahead import Ahead
 from redistill.data.examples import Examples
 from redistill.data.pictures import Files, Joined, Pictures
 from redistill.errors import RedistillError
-from redistill.training.ahead import Ahead
 from redistill.training.loop import one_pass
 
 TASK = """
@@ -149,6 +149,18 @@ def test_images_made_ahead_by_other_processes_give_the_same_bytes(engine: Engine
     assert files_of(other, run) == files_of(engine, run)
 
 
+def test_a_teacher_s_views_made_ahead_are_the_same_bytes(engine: Engine, tmp_path: Path) -> None:
+    views = next(made for title, made in engine.keys["photos"].items() if title.endswith("2 views"))
+    logits = []
+    for workers in (0, 2):
+        other = engine.without(tmp_path / str(workers), views)
+        other.told(views, workers=workers)
+        done = other.make(views)
+        assert done.returncode == 0, done.stdout + done.stderr
+        logits.append((other.root / "store" / "outputs" / views / "logits.npy").read_bytes())
+    assert logits[0] == logits[1]
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_killed_amid_an_epoch_a_run_sees_the_same_images_again(engine: Engine, tmp_path: Path, workers: int) -> None:
     run = key(engine, "learns")
@@ -200,25 +212,46 @@ def asked(data: Examples) -> Iterator[tuple[np.ndarray, list[int] | None]]:
 def test_batches_made_ahead_are_those_made_here_and_no_generator_is_touched():
     data = pictures()
     before = torch.get_rng_state()
-    ahead = Ahead(data, asked(data), 2)
-    for indices, seeds in asked(data):
-        made, here = ahead.batch(indices), data.batch(indices, seeds=seeds)
-        assert {name: torch.equal(made[name], here[name]) for name in here} == dict.fromkeys(here, True)
+    with closing(Ahead(data, asked(data), 2)) as ahead:
+        for indices, seeds in asked(data):
+            made, here = ahead.batch(indices), data.batch(indices, seeds=seeds)
+            assert {name: torch.equal(made[name], here[name]) for name in here} == dict.fromkeys(here, True)
     assert torch.equal(torch.get_rng_state(), before)
-    with pytest.raises(RuntimeError, match="another order"):
-        Ahead(data, asked(data), 1).batch(np.arange(4, 8))
+    with closing(Ahead(data, asked(data), 1)) as ahead, pytest.raises(RuntimeError, match="another order"):
+        ahead.batch(np.arange(4, 8))
 
 
 def test_processes_that_make_images_do_not_end_before_their_run():
     data = pictures()
-    ahead = Ahead(data, asked(data), 2)
     order = list(asked(data))
-    ahead.batch(order[0][0])
-    for worker in multiprocessing.active_children():
-        for number in (signal.SIGTERM, signal.SIGINT):
-            os.kill(int(worker.pid or 0), number)
-    time.sleep(0.2)
-    assert [len(ahead.batch(indices)["index"]) for indices, _ in order[1:]] == [4, 4, 4]
+    with closing(Ahead(data, asked(data), 2)) as ahead:
+        ahead.batch(order[0][0])
+        for worker in multiprocessing.active_children():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                os.kill(int(worker.pid or 0), number)
+        time.sleep(0.2)
+        assert [len(ahead.batch(indices)["index"]) for indices, _ in order[1:]] == [4, 4, 4]
+    assert not multiprocessing.active_children()
+
+
+LEFT_OPEN = """
+import numpy as np
+import torch
+from redistill.data.ahead import Ahead
+from redistill.data.examples import Examples
+from redistill.data.pictures import Pictures
+
+ids, ones = ["a", "b"], np.ones(2, dtype=np.int64)
+shown = Pictures(ids, torch.zeros(2, 3, 8, 8, dtype=torch.uint8), 3, [])
+data = Examples(ids, ["train"] * 2, torch.zeros(2), ones, pictures=shown)
+ahead = Ahead(data, ((np.arange(2), None) for _ in range(1000)), 2)
+ahead.batch(np.arange(2))
+raise SystemExit(75)
+"""
+
+
+def test_a_run_that_ends_amid_a_stage_leaves_no_process_and_waits_for_none(python):
+    assert python("-c", LEFT_OPEN).returncode == 75  # within the time that the fixture gives
 
 
 def test_a_broken_image_that_another_process_meets_is_named_in_one_sentence():
@@ -226,18 +259,21 @@ def test_a_broken_image_that_another_process_meets_is_named_in_one_sentence():
     files = Files(images.parts[0].content, np.array([0, 40]))
     data = Examples(["a"], ["train"], torch.zeros(1), np.ones(1, dtype=np.int64),
                     pictures=Pictures(["a"], Joined([files]), 3, []))  # fmt: skip
-    with pytest.raises(RedistillError, match="^image `a` cannot be decoded .*: fetch it again$"):
-        Ahead(data, iter([(np.arange(1), None)]), 1).batch(np.arange(1))
+    with (
+        closing(Ahead(data, iter([(np.arange(1), None)]), 1)) as ahead,
+        pytest.raises(RedistillError, match="^image `a` cannot be decoded .*: fetch it again$"),
+    ):
+        ahead.batch(np.arange(1))
 
 
 def test_a_process_that_makes_images_and_is_gone_is_said():
     data = pictures()
-    ahead = Ahead(data, ((np.arange(4), None) for _ in range(1000)), 1)
-    ahead.batch(np.arange(4))
-    for worker in multiprocessing.active_children():
-        worker.kill()
-    with pytest.raises(RedistillError, match=r"is gone .*: give the machine more memory.*loading.workers"):
-        [ahead.batch(np.arange(4)) for _ in range(100)]
+    with closing(Ahead(data, ((np.arange(4), None) for _ in range(1000)), 1)) as ahead:
+        ahead.batch(np.arange(4))
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        with pytest.raises(RedistillError, match=r"is gone .*: give the machine more memory.*loading.workers"):
+            [ahead.batch(np.arange(4)) for _ in range(100)]
 
 
 # --- what an image may be --------------------------------------------------------------------------------------------

@@ -102,7 +102,8 @@ def _stage(told: Specification, work: Path) -> dict[str, Any]:
     """Run the stage's function."""
     function = function_of(told.node.kind)
     trains = told.node.kind in ("teacher", "student")
-    more: dict[str, Any] = {"every": told.checkpoints, "workers": told.workers} if trains else {}
+    more: dict[str, Any] = {"every": told.checkpoints} if trains else {}
+    more |= {"workers": told.workers} if trains or told.node.kind == "outputs" else {}
     counted: dict[str, Any] = function(told.node.config, told.inputs | told.given, work, **more)
     return counted
 

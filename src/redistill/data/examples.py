@@ -36,6 +36,7 @@ class Examples:
     pictures: Pictures | None = None
     tokens: list[np.ndarray] | None = None
     types: list[np.ndarray] | None = None
+    workers: int = 0  # processes that decode and transform images ahead, where they come in order
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -112,19 +113,23 @@ def on(value: Any, device: str) -> Any:
 
 
 def load(
-    task: dict[str, Any], inputs: dict[str, Path], splits: list[str], transforms: list[dict[str, Any]] | None = None
-) -> Examples:
+    task: dict[str, Any], inputs: dict[str, Path], splits: list[str], transforms: list[dict[str, Any]] | None = None,
+    workers: int = 0,
+) -> Examples:  # fmt: skip
     """Read splits of a prepared task, one after the other.
 
     Args:
         transforms: how images are seen, as a resolved config has it.
+        workers: processes that make images ahead.
     """
     tables = {split: pq.read_table(inputs["dataset"] / f"{split}.parquet") for split in splits}
     ids = [i for table in tables.values() for i in table["id"].to_pylist()]
     where = [split for split, table in tables.items() for _ in range(table.num_rows)]
     labels = _labels(task, tables)
     if task["input"] == "image":
-        return _images(task, inputs["dataset"], tables, ids, where, labels, transforms or [])
+        found = _images(task, inputs["dataset"], tables, ids, where, labels, transforms or [])
+        found.workers = workers
+        return found
     tokens = [text for split in splits for text in _texts(inputs["tokens"], split, "tokens")]
     lengths = np.array([len(text) for text in tokens], dtype=np.int64)
     paired = [(inputs["tokens"] / f"{split}.types.npy").is_file() for split in splits]
@@ -178,7 +183,7 @@ class Boxes(Sequence[Target]):
 
     def __getitem__(self, index: Any) -> Any:
         begin, end = self.starts[index], self.starts[index + 1]
-        parts = {"boxes": self.boxes, "classes": self.classes, "crowd": self.crowd}
+        parts: dict[str, np.ndarray] = {"boxes": self.boxes, "classes": self.classes, "crowd": self.crowd}
         return {name: torch.from_numpy(part[begin:end].copy()) for name, part in parts.items()}
 
 

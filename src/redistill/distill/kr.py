@@ -60,7 +60,8 @@ def _hierarchical(student: Tensor, teacher: Tensor, pyramid: list[int]) -> Tenso
         if size < min(student.shape[2:]):
             weight /= 2
             weights += weight
-            total = total + weight * mse_loss(*(averaged(maps, (size, size)) for maps in (student, teacher)))
+            smaller, theirs = (averaged(maps, (size, size)) for maps in (student, teacher))
+            total = total + weight * mse_loss(smaller, theirs)
     return total / weights
 
 

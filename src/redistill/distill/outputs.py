@@ -10,13 +10,16 @@ from redistill.models import predict
 from redistill.models.load import load_run, mixed_precision, prepare_torch
 
 
-def make_outputs(config: dict[str, Any], inputs: dict[str, Path], work: Path) -> dict[str, Any]:
+def make_outputs(config: dict[str, Any], inputs: dict[str, Path], work: Path, workers: int = 0) -> dict[str, Any]:
     """Write logits.npy, (n, C) float32 in the order of the split's file; computed in the study's precision. Of several
     views of each image, it is (views, n, C).
+
+    Args:
+        workers: processes that decode and transform images ahead; none of it changes a number.
     """
     prepare_torch(config["runtime"], config["task"])
     model = load_run(inputs["teacher"], config["runtime"])
-    data = examples.load(config["task"], inputs, [config["split"]], config["transforms"])
+    data = examples.load(config["task"], inputs, [config["split"]], config["transforms"], workers)
     device, size = config["runtime"]["device"], config["batch_size"]
     with mixed_precision(config["runtime"]):
         if config["views"] is None:

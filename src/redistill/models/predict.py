@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
 
+from redistill.data.ahead import ahead
 from redistill.data.examples import NO_CLASS, Examples, load, ordered_batches
 from redistill.data.pictures import STORED
 from redistill.evaluation.metrics import decided
@@ -30,10 +31,10 @@ Batch = dict[str, Any]
 BOXES = pa.list_(pa.list_(pa.float32()))
 
 
-def unseen(config: dict[str, Any], inputs: dict[str, Path]) -> Examples:
+def unseen(config: dict[str, Any], inputs: dict[str, Path], workers: int = 0) -> Examples:
     """What a run is evaluated on: `dev`, which is reported, and `select`, which serves choices, where there is one."""
     splits = [split for split in ("dev", "select") if (inputs["dataset"] / f"{split}.parquet").is_file()]
-    return load(config["task"], inputs, splits, config["evaluation"]["transforms"])
+    return load(config["task"], inputs, splits, config["evaluation"]["transforms"], workers)
 
 
 def write(model: nn.Module, data: Examples, config: dict[str, Any], work: Path) -> None:
@@ -61,8 +62,14 @@ def predictions(model: nn.Module, data: Examples, task: dict[str, Any], batch_si
 def _batches(data: Examples, batch_size: int, device: str, view: int = 0) -> Iterator[tuple[np.ndarray, Batch]]:
     """Every example once; of images that are drawn at random, in this view."""
     batches = ordered_batches(data.lengths, batch_size)
-    for indices in track(batches, len(batches), "predicting"):
-        yield indices, data.batch(indices, device, data.seeds(indices, STORED, view))
+
+    def asked() -> Iterator[tuple[np.ndarray, list[int] | None]]:
+        for indices in batches:
+            yield indices, data.seeds(indices, STORED, view)
+
+    with ahead(data, asked()) as source:
+        for indices, seeds in track(asked(), len(batches), "predicting"):
+            yield indices, source.batch(indices, device, seeds)
 
 
 def logits_over(model: nn.Module, data: Examples, batch_size: int, device: str, view: int = 0) -> np.ndarray:

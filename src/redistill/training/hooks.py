@@ -77,8 +77,8 @@ class Log:
 class Best:
     """Keeps the weights of the best epoch of a stage, and ends the stage with them."""
 
-    def __init__(self, config: Config, inputs: dict[str, Path], log: Log):
-        self.config, self.inputs, self.log = config, inputs, log
+    def __init__(self, config: Config, inputs: dict[str, Path], log: Log, workers: int = 0):
+        self.config, self.inputs, self.log, self.workers = config, inputs, log, workers
         self.score, self.weights = -math.inf, dict[str, Tensor]()
 
     def before_stage(self, stage: Stage) -> None:
@@ -98,7 +98,7 @@ class Best:
 
     def _score(self, stage: Stage) -> float:
         said = self.config["evaluation"]
-        data = examples.load(self.config["task"], self.inputs, [said["split"]], said["transforms"])
+        data = examples.load(self.config["task"], self.inputs, [said["split"]], said["transforms"], self.workers)
         device = str(stage.accelerator.device)
         found = predict.predictions(stage.learner.student, data, self.config["task"], said["batch_size"], device)
         return sum(measured(found, metric) for metric in said["metrics"])

@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from redistill.data.ahead import Ahead, ahead
 from redistill.data.examples import NO_CLASS, Examples
 from redistill.data.pictures import STORED
 from redistill.environment import derived_seed
@@ -20,7 +21,6 @@ from redistill.errors import RedistillError
 from redistill.models import dropout
 from redistill.models.used_rows import UsedRows
 from redistill.progress import track
-from redistill.training.ahead import Ahead
 from redistill.training.learner import Learner, Moment, Seen, Teachers
 from redistill.training.loss import VIEWS, Loss
 from redistill.training.optimise import set_rate
@@ -83,16 +83,21 @@ class Hook(Protocol):
         """The last step is done."""
 
 
-def train(stage: Stage, hooks: Iterable[Hook], workers: int = 0) -> None:
-    """Train a stage from where it stands to its last step. Pictures are made ahead by `workers` processes.
+def train(stage: Stage, hooks: Iterable[Hook]) -> None:
+    """Train a stage from where it stands to its last step.
 
     Raises:
         RedistillError: the loss is not finite.
     """
-    hooks = list(hooks)
     stage.learner.train()
-    if workers and isinstance(stage.data, Examples) and stage.data.pictures is not None:
-        stage.data = Ahead(stage.data, upcoming(stage), workers)
+    data = stage.data
+    assert isinstance(data, Examples)
+    with ahead(data, upcoming(stage)) as stage.data:
+        _steps(stage, list(hooks))
+    stage.data = data
+
+
+def _steps(stage: Stage, hooks: list[Hook]) -> None:
     for hook in hooks:
         hook.before_stage(stage)
     for _ in track(range(stage.step, stage.steps), stage.steps - stage.step, f"stage {stage.index}"):

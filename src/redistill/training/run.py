@@ -63,7 +63,7 @@ def run(
     teachers = Teachers(inputs, config["runtime"])
     progress = work.with_name("progress")
     log = Log(progress / "log.jsonl", writes=accelerator.is_main_process)
-    best = Best(config, inputs, log)
+    best = Best(config, inputs, log, workers)
     checkpoints = Checkpoints(progress, every, log, best)
     if checkpoints.found is None:
         log.go_back(0)
@@ -72,7 +72,7 @@ def run(
     steps, learner = 0, None
     with deferred():
         for index, said in enumerate(config["stages"]):
-            data = examples.load(config["task"], inputs, said["data"], said["transforms"])
+            data = examples.load(config["task"], inputs, said["data"], said["transforms"], workers)
             length = _steps(said, _per_epoch(said, data))
             steps += length
             if index < checkpoints.stage:
@@ -82,14 +82,14 @@ def run(
             stage = _stage(index, length, config, inputs, data, learner, teachers, accelerator)
             checkpoints.restore(stage)
             with recomputed(learner.student) if said["recompute"] else nullcontext():
-                train(stage, hooks, workers)
+                train(stage, hooks)
             if stage.rows is not None:
                 use_whole_table(learner.student, stage.rows)
     learner = learner or _as_it_is(config, inputs)
     log.close()
     if accelerator.is_main_process:
         shutil.copyfile(log.file, work / "log.jsonl")
-        _write(config, inputs, learner, work)
+        _write(config, inputs, learner, work, workers)
     accelerator.wait_for_everyone()
     return {"steps": steps, "parameters": sum(p.numel() for p in learner.student.parameters())}
 
@@ -255,7 +255,7 @@ def _used_rows(optimiser: Config, data: examples.Examples, learner: Learner) -> 
     return use_rows(learner.student, data.tokens)
 
 
-def _write(config: Config, inputs: dict[str, Path], learner: Learner, work: Path) -> None:
+def _write(config: Config, inputs: dict[str, Path], learner: Learner, work: Path, workers: int) -> None:
     load.save(learner.student, inputs, work)
     beside = {
         f"{first}.{name}": tensor.contiguous()
@@ -265,6 +265,6 @@ def _write(config: Config, inputs: dict[str, Path], learner: Learner, work: Path
         save_file(beside, work / "auxiliary.safetensors")
     (work / "resolved.json").write_text(pretty(config), encoding="utf-8")
     if config["task"]["type"] != "unlabelled":
-        data = predict.unseen(config, inputs)
+        data = predict.unseen(config, inputs, workers)
         _refuse_long(learner.student, int(data.lengths.max()))
         predict.write(learner.student, data, config, work)

@@ -1,7 +1,9 @@
 """Batches that processes beside a run make ahead of it, in the order in which it will ask for them."""
 
+import atexit
 import signal
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,18 @@ from redistill.errors import RedistillError
 Asked = tuple[np.ndarray, Sequence[int] | None]  # indices, and the seeds of their views
 
 
+def ahead(data: Examples, upcoming: Iterator[Asked]) -> AbstractContextManager["Examples | Ahead"]:
+    """Within, the same examples, whose batches are made ahead where that was asked for and images are decoded.
+
+    Args:
+        upcoming: what `batch` will be asked for, in order.
+    """
+    made = data.workers and data.pictures is not None
+    return closing(Ahead(data, upcoming, data.workers)) if made else nullcontext(data)
+
+
 class Ahead:
-    """Examples whose batches are made ahead.
+    """Examples whose batches are made ahead, until it is closed.
 
     Args:
         upcoming: what `batch` will be asked for, in order.
@@ -29,7 +41,15 @@ class Ahead:
             _Batches(data), sampler=_InOrder(upcoming), batch_size=None, num_workers=workers, prefetch_factor=2,
             generator=torch.Generator(), worker_init_fn=_begun,
         )  # fmt: skip
-        self.made = iter(loader)
+        self.made: Any = iter(loader)
+        atexit.register(self.close)  # before Python waits for processes that nobody has told to end
+
+    def close(self) -> None:
+        """End the processes."""
+        atexit.unregister(self.close)
+        end = getattr(self.made, "_shutdown_workers", None)  # what it does itself once nothing refers to it
+        if end is not None:
+            end()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.data, name)
