@@ -66,12 +66,13 @@ class Ahead:
         """
         try:
             made = next(self.made)
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader worker"):
-                raise
+        except (RuntimeError, OSError, EOFError) as error:  # the latter two where what it had made is asked for
+            said = str(error) or type(error).__name__
+            if said.startswith("Caught ") or (isinstance(error, RuntimeError) and "DataLoader worker" not in said):
+                raise  # what was raised in the process
             raise RedistillError(
-                f"a process that makes images is gone ({str(error).splitlines()[0]}): give the machine more memory, "
-                "shared memory (/dev/shm) above all, or lower the study's `loading.workers`"
+                f"a process that makes images is gone ({said.splitlines()[0]}): give the machine more memory, shared "
+                "memory (/dev/shm) above all, or lower the study's `loading.workers`"
             ) from None
         if isinstance(made, RedistillError):
             raise made
