@@ -1,6 +1,5 @@
 """Which things are meant: a study, a table, a cell, or runs by key or by name."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +7,8 @@ from pathlib import Path
 from redistill.errors import ConfigError, RedistillError, nearest
 from redistill.plan import make_plan
 from redistill.provenance import published
+from redistill.provenance.keys import KEY
 from redistill.provenance.published import Published
-
-KEY = re.compile("[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,8 @@ def things(
 def _runs(results: Published, name: str, task: str | None, seed: int | None) -> set[str]:
     named = [run for run in results.runs if run.experiment == name]
     if not named:
-        hint = nearest(name, {run.experiment for run in results.runs})
+        rows = {run.experiment for run in results.runs}
+        hint = f"a study is --study {name}" if name in published.studies(results.root) else nearest(name, rows)
         raise RedistillError(f"`{name}` is neither a key nor a row of {results.study}; {hint}")
     found = {run.key for run in named if task in (None, run.task) and seed in (None, run.seed)}
     if not found:
