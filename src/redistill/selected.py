@@ -41,10 +41,7 @@ def cells(root: Path, name: str, table: str | None, row: str | None, column: str
         RedistillError: there are none; says what is near.
     """
     results = published.read(root, name)
-    top = [cell.key for cell in results.find_cells(table, row, column).values()]
-    if table is not None and row is None and column is None:
-        top.append(results.tables[table].key)
-    return Selected({thing.key for thing in results.upstream(top)})
+    return Selected({thing.key for thing in results.upstream(results.part(table, row, column))})
 
 
 def things(

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, ValidationError
 
 from redistill.audit.again import folder_of
+from redistill.audit.listed import COLUMNS
 from redistill.config import compose
 from redistill.errors import RedistillError
 from redistill.provenance import published, record, store
@@ -96,11 +97,7 @@ def _study(root: Path, study: str) -> Scope:
 def _part(root: Path, study: str, table: str | None, row: str | None, column: str | None) -> Scope:
     read, unreadable = _read(root, study)
     what = " / ".join([study, *(part or "*" for part in (table, row, column))])
-    if unreadable:
-        return Scope(what, read, unreadable=unreadable)
-    if row is None and column is None and table in read.tables:
-        return Scope(what, read, (read.tables[table].key,))
-    return Scope(what, read, tuple(thing.key for thing in read.find_cells(table, row, column).values()))
+    return Scope(what, read, () if unreadable else read.part(table, row, column), unreadable=unreadable)
 
 
 def _result(root: Path, study: str, file: str) -> Scope:
@@ -244,8 +241,8 @@ _FORMS = {"manifests.json": TypeAdapter[Any](dict[Key, _Entry]), "parts.json": T
 def _lines(text: str) -> str:
     """What is wrong with runs.tsv."""
     first, *lines = text.split("\n")
-    if first.split("\t") != ["table", "experiment", "task", "seed", "key"]:
-        return "its columns are not table, experiment, task, seed and key"
+    if first.split("\t") != [*COLUMNS]:
+        return f"its columns are not {', '.join(COLUMNS)}"
     for number, line in enumerate(lines[:-1], 2):
         fields = line.split("\t")
         if len(fields) != 5 or not re.fullmatch("[0-9]{1,18}", fields[3]) or not KEY.fullmatch(fields[4]):

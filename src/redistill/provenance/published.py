@@ -103,6 +103,16 @@ class Published:
                 users.setdefault(key, []).append(thing.key)
         return _reached(self.things, keys, users)
 
+    def part(self, table: str | None, row: str | None, column: str | None) -> tuple[str, ...]:
+        """The key of a table, or those of its cells in a row and a column.
+
+        Raises:
+            RedistillError: there are none; says what is near.
+        """
+        if row is None and column is None and table in self.tables:
+            return (self.tables[table].key,)
+        return tuple(thing.key for thing in self.find_cells(table, row, column).values())
+
     def find_cells(self, table: str | None, row: str | None, column: str | None) -> dict[tuple[str, str, str], Thing]:
         """The cells of a table, a row, a column, or what they have in common.
 
