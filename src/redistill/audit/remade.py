@@ -113,8 +113,8 @@ def _needs(scope: Scope, level: str, thing: Thing) -> Iterator[Thing]:
     needs = [things[key] for key in dict.fromkeys(thing.inputs.values()) if key in things]
     yield from needs
     if thing.kind == "table":
-        read = (things[key] for need in needs for key in need.inputs.values() if key in things)
-        yield from (other for other in read if other.kind == "cell")
+        cells = [need for need in needs if need.kind == "cell"]
+        yield from (things[key] for cell in cells for key in cell.inputs.values() if key in things)
     if level == "replay" and thing.kind == "run":
         yield thing
 
