@@ -3,13 +3,12 @@
 GLUE_DIR=... python benchmarks/glue_teachers.py [TASK...]     writes benchmarks/results/glue-teachers.json
 
 The loop shares with the engine the data sets in the store and nothing else: transformers' own model, tokenizer and
-schedule, torch's AdamW, shuffled batches that are padded as they come. A difference is compared with its standard
+schedule, its sampler that groups a shuffled epoch by length, torch's AdamW. A difference is compared with its standard
 error: of both scores over bootstraps of the dev examples, taken as independent.
 """
 
 import argparse
 import json
-import random
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_linear_schedule_with_warmup
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from redistill.evaluation.evaluate import decided, labelled, read_predictions
 from redistill.evaluation.metrics import METRICS
@@ -40,7 +40,6 @@ def train(plan: Plan, run: Node) -> tuple[np.ndarray, np.ndarray]:
     weights = plan.nodes[run.inputs["start"]].folder(ROOT)
     dataset, tokens = plan.nodes[run.inputs["dataset"]], plan.nodes[run.inputs["tokens"]]
     torch.manual_seed(SEED)
-    random.seed(SEED)
     outputs = len(task["labels"]) if task["type"] == "classification" else 1
     model = AutoModelForSequenceClassification.from_pretrained(weights, num_labels=outputs)
     tokenizer = AutoTokenizer.from_pretrained(weights)
@@ -54,23 +53,26 @@ def train(plan: Plan, run: Node) -> tuple[np.ndarray, np.ndarray]:
     warm = round(stage["schedule"]["settings"]["warmup"] * steps)
     schedule = get_linear_schedule_with_warmup(optimiser, warm, steps)
 
-    def logits(examples: list[dict[str, Any]]) -> torch.Tensor:
+    def tokenised(examples: list[dict[str, Any]]) -> list[dict[str, list[int]]]:
         pairs = [e["text_pair"] for e in examples] if "text_pair" in examples[0] else None
-        batch = tokenizer([e["text"] for e in examples], pairs, truncation=True, max_length=length, padding=True,
-                          return_tensors="pt")  # fmt: skip
+        found = tokenizer([e["text"] for e in examples], pairs, truncation=True, max_length=length)
+        return [dict(zip(found, one, strict=True)) for one in zip(*found.values(), strict=True)]
+
+    def logits(texts: list[dict[str, list[int]]]) -> torch.Tensor:
+        batch = tokenizer.pad(texts, return_tensors="pt")
         with torch.autocast("cpu", torch.bfloat16, enabled=run.config["runtime"]["precision"] == "bfloat16"):
             found: torch.Tensor = model(**batch).logits.float()
         return found
 
+    texts, labels = tokenised(data), torch.tensor([example["label"] for example in data])
+    lengths = [len(text["input_ids"]) for text in texts]
+    sampler = LengthGroupedSampler(size, lengths=lengths, generator=torch.Generator().manual_seed(SEED))
     model.train()
     for _ in range(stage["epochs"]):
-        random.shuffle(data)
-        for i in range(0, len(data), size):
-            examples = data[i : i + size]
-            labels = torch.tensor([example["label"] for example in examples])
-            found = logits(examples)
-            loss = torch.nn.functional.cross_entropy(found, labels) if outputs > 1 else (
-                (found[:, 0] - labels).square().mean()
+        for indices in torch.tensor(list(sampler)).split(size):
+            found = logits([texts[i] for i in indices])
+            loss = torch.nn.functional.cross_entropy(found, labels[indices]) if outputs > 1 else (
+                (found[:, 0] - labels[indices]).square().mean()
             )  # fmt: skip
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), stage["clip_norm"])
@@ -80,7 +82,7 @@ def train(plan: Plan, run: Node) -> tuple[np.ndarray, np.ndarray]:
     model.eval()
     dev = rows(dataset, "dev")
     with torch.inference_mode():
-        said_of_dev = np.concatenate([logits(dev[i : i + 64]).numpy() for i in range(0, len(dev), 64)])
+        said_of_dev = np.concatenate([logits(tokenised(dev[i : i + 64])).numpy() for i in range(0, len(dev), 64)])
     return np.array([example["label"] for example in dev]), decided(said_of_dev)
 
 
@@ -91,30 +93,38 @@ def with_error(labels: np.ndarray, predictions: np.ndarray, metric: str) -> tupl
     return function(labels, predictions), float(np.std([function(labels[i], predictions[i]) for i in drawn], ddof=1))
 
 
+def known() -> dict[str, Any]:
+    """What was measured, by task."""
+    found: dict[str, Any] = json.loads(RESULT.read_text(encoding="utf-8"))["tasks"] if RESULT.is_file() else {}
+    return found
+
+
 def main() -> None:
     made = argparse.ArgumentParser(description=__doc__)
-    made.add_argument("tasks", nargs="*")
+    made.add_argument("tasks", nargs="*", help="without any, all that are not measured yet")
     asked = made.parse_args().tasks
     plan = make_plan(ROOT, "glue-small")
-    known = json.loads(RESULT.read_text(encoding="utf-8"))["tasks"] if RESULT.is_file() else {}
-    teachers = {line.task: plan.nodes[line.key] for line in plan.runs if line.experiment == RECIPE}
-    for task in asked or teachers:
-        if task not in teachers or plan.checked.tasks[task].model_of:
-            continue
+    lines = {line.task: plan.nodes[line.key] for line in plan.runs if line.experiment == RECIPE}
+    teachers = {task: run for task, run in lines.items() if not plan.checked.tasks[task].model_of}
+    for task in asked or [task for task, run in teachers.items() if known().get(task, {}).get("run") != run.key]:
+        if task not in teachers:
+            sys.exit(f"{task} has no teacher in glue-small; these have one: {', '.join(teachers)}")
         run, metric = teachers[task], str(plan.checked.tasks[task].metric)
         if not store.is_done(run.folder(ROOT)):
             sys.exit(f"{run.title} is not made yet: make the study glue-small first")
         ours = with_error(*labelled(read_predictions(run.folder(ROOT))), metric)
         theirs = with_error(*train(plan, run), metric)
         apart = (ours[0] - theirs[0]) / (ours[1] ** 2 + theirs[1] ** 2) ** 0.5
-        known[task] = {
+        one = {
             "metric": metric, "run": run.key, "redistill": round(ours[0], 4), "plain loop": round(theirs[0], 4),
             "standard errors": [round(ours[1], 4), round(theirs[1], 4)],
             "difference in standard errors": round(apart, 2),
         }  # fmt: skip
-        print(task, json.dumps(known[task]), flush=True)
-        command = "python benchmarks/glue_teachers.py"
-        store.write_atomically(RESULT, store.pretty({"command": command, "machine": record.machine(), "tasks": known}))
+        print(task, json.dumps(one), flush=True)
+        found = known() | {task: one}
+        result = {"command": "python benchmarks/glue_teachers.py", "machine": record.machine(),
+                  "tasks": {name: found[name] for name in teachers if name in found}}  # fmt: skip
+        store.write_atomically(RESULT, store.pretty(result))
 
 
 if __name__ == "__main__":

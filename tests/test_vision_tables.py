@@ -12,7 +12,7 @@ import torch
 from small_store import HEIGHT, WIDTH, images, sealed, thing
 from test_vision_metrics import drawn, masks, pixels_of, table_of
 
-from redistill.audit.predict import predict_again
+from redistill.audit.maker import predict_again
 from redistill.claims.resample import variance_of_cell
 from redistill.errors import RedistillError
 from redistill.evaluation.evaluate import choose, evaluate, measured, score
