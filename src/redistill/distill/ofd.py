@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from redistill.distill.connectors import connector
 from redistill.distill.inputs import FeatureMaps, Shape
 from redistill.distill.maps import of_one_size
+from redistill.distill.pairs import deeper_weighs_more
 from redistill.distill.precision import wide
+from redistill.distill.together import added_up
 
 
 def ofd(
@@ -43,7 +45,7 @@ def ofd(
         decay: of the weight, from a pair to the one before it.
 
     Deviation: the margins are the means of the negative responses that were seen so far, this batch's among them, kept
-    in `own`. The authors' code computes them from the weights of the batch norm that precedes the ReLU, as if its
+    in `own` and so in checkpoints. The authors' code computes them from the weights of the batch norm that precedes the ReLU, as if its
     outputs were normal; the mean that is estimated is the same, and a shortcut that is added behind that norm counts.
     """
     terms = []
@@ -51,7 +53,7 @@ def ofd(
         student, teacher = connect(student, teacher)
         counts = (student > teacher) | (teacher > 0)
         terms.append(((student - teacher).square() * counts).sum() / len(student))
-    return torch.stack([decay ** (len(terms) - 1 - i) * term for i, term in enumerate(terms)]).sum()
+    return deeper_weighs_more(terms, decay)
 
 
 class Overhaul(nn.Module):
@@ -75,9 +77,9 @@ class Overhaul(nn.Module):
 
     @torch.no_grad()
     def look(self, teacher: Tensor) -> None:
-        """Take the negative responses of a batch into the means."""
+        """Take the negative responses of a batch, all processes' parts of it, into the means."""
         negative = (-teacher).relu()
-        number, total = (negative > 0).sum((0, 2, 3)), -negative.sum((0, 2, 3))
+        number, total = added_up((negative > 0).sum((0, 2, 3)), -negative.sum((0, 2, 3)))
         mean, seen = wide(self.mean), wide(self.seen) + number
         self.mean.copy_(mean + (total - number * mean) / seen.clamp(min=1))
         self.seen.copy_(seen)
