@@ -45,7 +45,7 @@ def ofd(
         decay: of the weight, from a pair to the one before it.
 
     Deviation: the margins are the means of the negative responses that were seen so far, this batch's among them, kept
-    in `own` and so in checkpoints. The authors' code computes them from the weights of the batch norm that precedes the ReLU, as if its
+    in `own`. The authors' code computes them from the weights of the batch norm that precedes the ReLU, as if its
     outputs were normal; the mean that is estimated is the same, and a shortcut that is added behind that norm counts.
     """
     terms = []
