@@ -469,6 +469,6 @@ def test_a_student_that_says_no_number_when_an_epoch_is_chosen_is_named(monkeypa
     learner, accelerator = SimpleNamespace(student=None), SimpleNamespace(device="cpu")
     stage: Any = SimpleNamespace(index=1, step=8, learner=learner, accelerator=accelerator)
     with pytest.raises(
-        RedistillError, match="stage 1, step 7: .* of `select` holds a prediction that is not finite: lower"
+        RedistillError, match="stage 1, step 7: .* `select` holds a prediction that is not finite: lower"
     ):
         best._score(stage)

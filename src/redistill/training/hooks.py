@@ -105,9 +105,10 @@ class Best:
         try:
             return sum(measured(found, metric) for metric in said["metrics"])
         except ValueError as error:
+            where = f"stages.{stage.index}"
             raise RedistillError(
-                f"stage {stage.index}, step {stage.step - 1}: what the student says of `{said['split']}` {error}: lower "
-                f"stages.{stage.index}.optimiser.learning_rate, or set stages.{stage.index}.clip_norm"
+                f"stage {stage.index}, step {stage.step - 1}: what the student says of `{said['split']}` {error}: "
+                f"lower {where}.optimiser.learning_rate, or set {where}.clip_norm"
             ) from None
 
     def after_stage(self, stage: Stage) -> None:
