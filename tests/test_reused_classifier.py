@@ -166,6 +166,7 @@ labels: [cat, dog]
 metric: accuracy
 splits: {train: 24, select: 0, dev: 8}
 """
+SEEN = f"[{{method: centre_crop, size: 16}}, {NORMAL}]"
 TEACHER = f"""
 label: Teacher
 student: {{architecture: {{method: cifar_resnet, depth: 8}}}}
@@ -173,11 +174,11 @@ stages:
   - data: [train]
     epochs: 1
     batch_size: 8
-    transforms: [{NORMAL}]
+    transforms: {SEEN}
     optimiser: {{method: sgd, learning_rate: 0.05, weight_decay: 0.0, momentum: 0.9}}
     loss:
       hard: {{method: hard, weight: 1.0}}
-evaluation: {{transforms: [{NORMAL}]}}
+evaluation: {{transforms: {SEEN}}}
 """
 
 
@@ -186,13 +187,13 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """A teacher and a student that reuses its classifier, made."""
     folder = tmp_path_factory.mktemp("photos")
     class_folders(folder / "set", ["cat", "dog"], 16)
-    shown = f"    frozen: [classifier]\n    transforms: [{NORMAL}]"
+    shown = f"    frozen: [classifier]\n    transforms: {SEEN}"
     student = reuses("photos/teacher").replace("    frozen: [classifier]", shown)
     configs = {
         "sources": own_folder("photos", "PHOTOS_DIR"), "tasks/photos": PHOTOS,
         "studies/photos": study("photos", {"all": (["photos"], ["experiment: photos/reuses"])}),
         "experiments/photos/teacher": TEACHER,
-        "experiments/photos/reuses": f"{student}evaluation: {{transforms: [{NORMAL}]}}\n",
+        "experiments/photos/reuses": f"{student}evaluation: {{transforms: {SEEN}}}\n",
     }  # fmt: skip
     with vision(folder / "project", configs, {"PHOTOS_DIR": folder / "set"}, "photos") as made:
         done = made.forked("make", made.keys["photos"]["photos/reuses seed 0"])
@@ -215,7 +216,8 @@ def test_a_run_keeps_the_teachers_classifier_and_predicts_with_it_wherever_it_is
     told = pq.read_table(run / "predictions.parquet").to_pylist()
     task = {**TASK, "labels": ["cat", "dog"], "input": "image"}
     dataset = engine.root / "store" / "data" / manifest_inputs(run)["dataset"]
-    transforms = [{"method": "normalise", "settings": {"mean": [0.5] * 3, "std": [0.25] * 3}}]
+    normal = {"method": "normalise", "settings": {"mean": [0.5] * 3, "std": [0.25] * 3}}
+    transforms = [{"method": "centre_crop", "settings": {"size": 16}}, normal]
     data = examples.load(task, {"dataset": dataset}, ["dev"], transforms)
     with torch.inference_mode():
         logits = model(data.batch(np.arange(len(data)))["image"])
