@@ -21,6 +21,7 @@ from redistill.errors import ConfigError, RedistillError
 from redistill.models import load
 from redistill.models.architectures.reused_classifier import reused_classifier
 from redistill.models.taps import tapped
+from redistill.questions import words
 from redistill.training.check import check_models
 
 TASK = {"type": "classification", "labels": list("abc"), "image_shape": [3, 16, 16]}
@@ -119,6 +120,12 @@ def test_the_body_is_in_the_students_key_with_every_setting(project: Project) ->
     settings = node.config["student"]["architecture"]["settings"]
     assert settings["factor"] == 2
     assert settings["body"].keys() > {"method", "depth"}
+
+
+def test_the_body_is_said_in_words() -> None:
+    settings = {"body": BODY, "last": "layer3", "like": [64, 4, 4], "factor": 2}
+    said = words.component({"method": "reused_classifier", "settings": settings})
+    assert said == "reused_classifier (body cifar_resnet (depth 8), last layer3, like [64, 4, 4], factor 2)"
 
 
 @pytest.mark.parametrize(
