@@ -180,7 +180,7 @@ def test_published_weights_that_teach_are_asked_what_they_say(kind: str, tmp_pat
         "segmentation": {"method": "segmenter", "name": "lraspp_mobilenet_v3_large"},
         "detection": {"method": "bottleneck_rcnn", "backbone": "resnet18", "options": {"min_size": 32, "max_size": 48}},
     }[kind]
-    for outputs, drawn in ((3, True), (4, False)):
+    for outputs, drawn in ((3, True), (4, False)) if kind == "classification" else ((3, True),):
         said = {"architecture": architecture, "outputs": outputs, "image_shape": [3, 16, 24]}
         weights = {name: tensor.contiguous() for name, tensor in load.of_source(said).state_dict().items()}
         thing(root, "models", f"w{outputs}", {}, {"architecture.json": said, "model.safetensors": save(weights)})
