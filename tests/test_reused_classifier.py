@@ -212,7 +212,9 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 def test_a_run_keeps_the_teachers_classifier_and_predicts_with_it_wherever_it_is_opened(
     engine: Engine, tmp_path: Path
 ) -> None:
-    run, teacher = (engine.run(engine.keys["photos"][f"photos/{name} seed 0"]) for name in ("reuses", "teacher"))
+    run = engine.run(engine.keys["photos"]["photos/reuses seed 0"])
+    teacher = engine.run(manifest_inputs(run)["start"])
+    assert manifest_inputs(run)["teacher teacher"] == teacher.name
     weights, taught = load_file(run / "model.safetensors"), load_file(teacher / "model.safetensors")
     assert torch.equal(weights["classifier.weight"], taught["fc.weight"])
     assert torch.equal(weights["classifier.bias"], taught["fc.bias"])
