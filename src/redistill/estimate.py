@@ -5,6 +5,7 @@ import os
 from collections import defaultdict
 from dataclasses import dataclass, replace
 
+from redistill.environment import devices
 from redistill.performance import cost, size, times
 from redistill.performance.units import seconds_of
 from redistill.plan import Node, Plan
@@ -130,7 +131,7 @@ def cores_of(node: Node) -> int:
     """Cores that a job is given, as the rules say."""
     runtime = node.config.get("runtime")
     heavy = runtime is not None and node.kind in ("teacher", "student", "outputs")
-    return runtime["threads"] * runtime["processes"] if runtime is not None and heavy else 1
+    return runtime["threads"] * devices(runtime) if runtime is not None and heavy else 1
 
 
 def wall(nodes: list[Node], takes: dict[str, float], cores: int) -> float:

@@ -104,7 +104,7 @@ def tune(study: StudyArgument = DEFAULT_STUDY,
          minutes: Annotated[float, typer.Option("--minutes", min=0, help="After which nothing more is begun")] = 2.0,
          to_json: Annotated[Path | None, typer.Option("--json", help="File to write the numbers to")] = None,
          trust_plugins: TrustOption = False) -> None:  # fmt: skip
-    """Measure steps with other threads, processes and precision on this machine; propose an edit, change nothing."""
+    """Measure steps with other threads, devices and precision on this machine; propose an edit, change nothing."""
     from redistill.performance.tune import show as show_tuned
 
     show_tuned(plan_of(study), seconds, minutes, to_json)

@@ -22,6 +22,8 @@ from redistill.distill.inputs import FeatureMaps, Shape
 from redistill.distill.maps import of_one_size
 from redistill.distill.precision import wide
 
+OVER = "examples"
+
 
 def dab(
     student_hidden: FeatureMaps,

@@ -21,6 +21,8 @@ from redistill.distill.inputs import FeatureMaps, Shape
 from redistill.distill.maps import of_one_size
 from redistill.distill.precision import wide
 
+OVER = "examples"
+
 
 def ofd(
     student_hidden: FeatureMaps,

@@ -21,6 +21,8 @@ from redistill.distill.connectors import BatchNorm
 from redistill.distill.inputs import FeatureMaps, Shape
 from redistill.distill.precision import wide
 
+OVER = "examples"
+
 
 def simkd(student_hidden: FeatureMaps, teacher_hidden: FeatureMaps, own: nn.Module) -> Tensor:
     """Mean squared difference of the projected student's last feature map and the teacher's.

@@ -31,12 +31,15 @@ class Losses(Protocol):
 @dataclass(frozen=True)
 class Moment:
     """Where a pass stands: the share of the stage's steps that are done, a seed of its own, and which view of its
-    images it shows.
+    images it shows. Of several devices', `common` is the seed that all of them have, and `counts` is false of the
+    example that a device passes through when none is left for it.
     """
 
     share: float = 0.0
     seed: int = 0
     view: int = 0
+    common: int = 0
+    counts: bool = True
 
 
 class Learner(nn.Module):
