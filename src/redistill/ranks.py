@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from redistill import interruption
 from redistill.errors import RedistillError
@@ -40,6 +40,18 @@ OF_ANOTHER = ("gloo", "nccl", "connection closed by peer", "connection reset by 
 # --- in the job ------------------------------------------------------------------------------------------------------
 
 
+def start(
+    command: list[str], root: Path, variables: dict[str, str], words: IO[bytes], descriptors: list[int]
+) -> subprocess.Popen[bytes]:
+    """A process with these variables beside the job's. The first one, which is given the socket, speaks where the job
+    does; what the others print, and what any says is wrong, goes to a file.
+    """
+    return subprocess.Popen(
+        command, cwd=root, env={**os.environ, **variables}, stdout=None if descriptors else words, stderr=words,
+        pass_fds=descriptors,
+    )  # fmt: skip
+
+
 class _Rank:
     """A process, what it has said, and how it has ended."""
 
@@ -47,13 +59,10 @@ class _Rank:
         self.number, self.note, self.words = number, folder / f"{number}.json", folder / f"{number}.txt"
         self.shown, self.ended = 0, False
         self.status: int | None = None
+        said = {LISTENING: str(fd) if number == 0 else "", NOTE: str(self.note)}
+        said |= {"RANK": str(number), "LOCAL_RANK": str(number)}
         with self.words.open("wb") as words:
-            self.process = subprocess.Popen(
-                command, cwd=root, stdout=None if number == 0 else words, stderr=words,
-                pass_fds=[fd] if number == 0 else [],
-                env={**os.environ, **variables, LISTENING: str(fd) if number == 0 else "", NOTE: str(self.note),
-                     "RANK": str(number), "LOCAL_RANK": str(number)},
-            )  # fmt: skip
+            self.process = start(command, root, variables | said, words, [fd] if number == 0 else [])
 
     @property
     def runs(self) -> bool:

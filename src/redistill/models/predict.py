@@ -175,8 +175,8 @@ def _boxes(model: nn.Module, data: Examples, batch_size: int, device: str, part:
                     found[name][i] = value.tolist()
     rows = rows_of(data, batch_size, part)
     for indices, theirs in part.gathered((rows, {name: [values[i] for i in rows] for name, values in found.items()})):
-        for name, values in theirs.items():
-            for i, value in zip(indices, values, strict=True):
+        for name, column in theirs.items():
+            for i, value in zip(indices, column, strict=True):
                 found[name][i] = value
     kinds = (BOXES, pa.list_(pa.int64()), pa.list_(pa.float32()), BOXES, pa.list_(pa.int64()), pa.list_(pa.bool_()))
     return {name: pa.array(found[name], kind) for name, kind in zip(names, kinds, strict=True)}
