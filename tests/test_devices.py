@@ -22,6 +22,7 @@ from method_proofs import Case
 from safetensors.torch import load_file
 from test_language import STUDY, last_problem
 from test_methods import CASES
+from test_vision_check import dense  # noqa: F401  a fixture
 from torch import Tensor, nn
 
 from redistill import registry
@@ -117,9 +118,12 @@ def test_what_is_gathered_of_texts_is_filled_up_and_what_does_not_count_is_left_
     from redistill.training.across import gather
 
     heard = [torch.full((2, 3, 2), 1.0), torch.full((2, 3, 2), 2.0)]
-    monkeypatch.setattr(
-        torch.distributed, "all_gather", lambda into, sent: [a.copy_(b) for a, b in zip(into, heard, strict=True)]
-    )
+
+    def told(into: list[Tensor], sent: Tensor) -> None:
+        for place, what in zip(into, heard, strict=True):
+            place.copy_(what)
+
+    monkeypatch.setattr(torch.distributed, "all_gather", told)
     mine = torch.ones(2, 2, 2, requires_grad=True)
     whole = gather(mine, [2, 1], [3, 2], Part(0, 2))
     assert [row[0, 0].item() for row in whole] == [1.0, 1.0, 2.0]
@@ -362,6 +366,16 @@ def test_a_runtime_of_devices_that_cannot_be_is_refused(project: Project, said: 
     problem = last_problem(project)
     assert problem.key == key
     assert words in problem.message
+
+
+def test_a_loss_of_a_whole_batch_of_images_of_all_sizes_is_refused_and_others_are_not(dense: Project) -> None:
+    dense.edit("studies/dense.yaml", "portable: true", "portable: true, devices: 2")
+    with pytest.raises(ConfigError) as refused:
+        dense.plan("dense")
+    (problem,) = refused.value.problems
+    assert (problem.file, problem.key) == ("configs/experiments/dense/head.yaml", "stages.0.loss.layers")
+    assert "loss `ghnd` is of a whole batch" in problem.message
+    assert "set runtime.devices to 1" in problem.message
 
 
 def test_shards_do_not_scale_losses(project: Project) -> None:
