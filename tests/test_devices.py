@@ -22,7 +22,6 @@ from method_proofs import Case
 from safetensors.torch import load_file
 from test_language import STUDY, last_problem
 from test_methods import CASES
-from test_vision_check import dense  # noqa: F401  a fixture
 from torch import Tensor, nn
 
 from redistill import registry
@@ -366,16 +365,6 @@ def test_a_runtime_of_devices_that_cannot_be_is_refused(project: Project, said: 
     problem = last_problem(project)
     assert problem.key == key
     assert words in problem.message
-
-
-def test_a_loss_of_a_whole_batch_of_images_of_all_sizes_is_refused_and_others_are_not(dense: Project) -> None:
-    dense.edit("studies/dense.yaml", "portable: true", "portable: true, devices: 2")
-    with pytest.raises(ConfigError) as refused:
-        dense.plan("dense")
-    (problem,) = refused.value.problems
-    assert (problem.file, problem.key) == ("configs/experiments/dense/head.yaml", "stages.0.loss.layers")
-    assert "loss `ghnd` is of a whole batch" in problem.message
-    assert "set runtime.devices to 1" in problem.message
 
 
 def test_shards_do_not_scale_losses(project: Project) -> None:
