@@ -20,6 +20,7 @@ from torch import Tensor, distributed, nn
 from redistill import environment, registry
 from redistill.models import load
 from redistill.models.first_token import FirstToken
+from redistill.models.recompute import recomputed
 from redistill.models.together import Part
 from redistill.training import checkpoint, distribution
 from redistill.training.across import Across
@@ -163,7 +164,7 @@ def transformer() -> Learner:
     return Learner(student, {}, {})
 
 
-def steps(learner: Learner, model: nn.Module, adjusted: Any, part: Part, first: int, last: int) -> None:
+def steps(learner: Learner, adjusted: Any, part: Part, first: int, last: int) -> None:
     draw = torch.Generator().manual_seed(9)
     ids = torch.randint(1, 50, (8, 6), generator=draw)
     labels = torch.randint(2, (8,), generator=draw)
@@ -173,7 +174,7 @@ def steps(learner: Learner, model: nn.Module, adjusted: Any, part: Part, first: 
         for half in (mine[: len(mine) // 2], mine[len(mine) // 2 :]):
             index = torch.from_numpy(half)
             batch = {"input_ids": ids[index], "attention_mask": torch.ones_like(ids[index]), "labels": labels[index]}
-            found = model(batch, {}, Towards(), Moment())
+            found = learner(batch, {}, Towards(), Moment())
             (torch.stack(list(found.values())).sum() * (len(half) / 8 * part.of)).backward()
         torch.nn.utils.clip_grad_norm_([p for g in adjusted.param_groups for p in g["params"]], 0.5)
         adjusted.step()
@@ -189,32 +190,38 @@ def begun(runtime: dict[str, Any]) -> tuple[Learner, Any]:
 
 
 def shards(part: Part) -> dict[str, float]:
-    """How far the weights of shards are from those of one device after some steps; and, from themselves, when they were
-    saved and restored in between.
+    """How far the weights of shards are from those of one device after some steps; and from themselves, when they were
+    saved and restored in between, and when layers were computed again for their gradients.
     """
     runtime = {**RUNTIME, "devices": part.of}
     alone, plain = begun({**RUNTIME, "devices": 1})
-    steps(alone, alone, plain, Part(), 0, 6)
+    steps(alone, plain, Part(), 0, 6)
     learner, adjusted = begun(runtime)
     names = [name for name, _ in distribution.layers(learner, [learner.student.classifier])]
     assert names == [f"student.bert.encoder.layer.{i}" for i in range(3)], names
     held = sum(checkpoint.own(p).numel() for p in learner.parameters())
     assert held < 1.5 / part.of * sum(p.numel() for p in alone.parameters())
-    steps(learner, learner, adjusted, part, 0, 4)
+    steps(learner, adjusted, part, 0, 4)
     values, tensors = checkpoint.optimiser_state(adjusted)
     saved = {name: checkpoint.own(t).clone() for name, t in learner.state_dict().items()}
     kept = {name: checkpoint.own(t).clone() for name, t in tensors.items()}
-    steps(learner, learner, adjusted, part, 4, 6)
+    steps(learner, adjusted, part, 4, 6)
     again, its = begun(runtime)
-    steps(again, again, its, part, 0, 1)  # whatever it was before
+    steps(again, its, part, 0, 1)  # whatever it was before
     checkpoint.fill(again, saved)
     checkpoint.restore_optimiser(its, values, kept)
-    steps(again, again, its, part, 4, 6)
-    apart, moved = {"from one device": 0.0, "from itself": 0.0}, 0
+    steps(again, its, part, 4, 6)
+    anew, theirs = begun(runtime)
+    with recomputed(anew.student):
+        steps(anew, theirs, part, 0, 6)
+    apart, moved = {"from one device": 0.0, "from itself": 0.0, "when recomputed": 0.0}, 0
     expected, first = alone.state_dict(), transformer().state_dict()
     whole = {name: distribution._full(t) for name, t in learner.state_dict().items()}
     resumed = {name: distribution._full(t) for name, t in again.state_dict().items()}
+    computed_again = {name: distribution._full(t) for name, t in anew.state_dict().items()}
     for name, tensor in whole.items():
+        difference = float((tensor - computed_again[name]).abs().max())
+        apart["when recomputed"] = max(apart["when recomputed"], difference)
         apart["from one device"] = max(apart["from one device"], float((tensor - expected[name]).abs().max()))
         apart["from itself"] = max(apart["from itself"], float((tensor - resumed[name]).abs().max()))
         moved += not torch.equal(tensor, first[name])

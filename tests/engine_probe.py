@@ -7,6 +7,7 @@ redistill ARGUMENT...     redistill's own command line
 plan STUDY...             write what their jobs are told; prints {study: {title: key}} as JSON
 make KEY...               make these and what they need, one after the other
 watch FOLDER KEY...       run each with a hook that keeps the states before and after each stage
+predict FOLDER KEY        let the model of a run that was made predict once more, in one process
 fail KEY KIND             make KEY; in the place of the first checkpoint an exception of that kind is raised
 """
 
@@ -118,7 +119,7 @@ class Rank:
 
 
 def run(command: str, *arguments: str) -> None:
-    known = {"redistill": redistill, "plan": plan, "make": make, "watch": watch, "fail": fail}
+    known = {"redistill": redistill, "plan": plan, "make": make, "watch": watch, "predict": predict, "fail": fail}
     known[command](*arguments)
 
 
@@ -194,6 +195,15 @@ def watch(folder: str, *keys: str) -> None:
         work = Path(folder) / key / "result"
         work.mkdir(parents=True)
         train(told.node.config, told.inputs, work, SAVED, (Watch(work.parent),))
+
+
+def predict(folder: str, key: str) -> None:
+    from redistill.audit.maker import predict_again
+    from redistill.specification import read_specification
+
+    told = read_specification(Path.cwd(), key)
+    Path(folder).mkdir()
+    predict_again(told.node.config, told.inputs, told.node.folder(Path.cwd()), Path(folder))
 
 
 FAILURES = {

@@ -24,9 +24,10 @@ from test_language import STUDY, last_problem
 from test_methods import CASES
 from torch import Tensor, nn
 
-from redistill import registry
+from redistill import environment, registry
 from redistill.errors import ConfigError, RedistillError
 from redistill.interruption import EXIT
+from redistill.job import PORTABLE
 from redistill.models import together
 from redistill.models.together import Part
 from redistill.training import distribution
@@ -44,15 +45,18 @@ BY_EXAMPLE = ("student_logits", "teacher_logits", "all_teacher_logits", "labels"
               "teacher_hidden")  # fmt: skip
 
 
-def cut(inputs: dict, begin: int, end: int) -> dict:
+def cut(inputs: dict, examples: int, begin: int, end: int) -> dict:
     """Some of the examples; what is of texts as long as ever."""
+
+    def of(tensor: Tensor) -> Tensor:
+        rows = len(tensor) // examples  # pixels
+        return tensor[begin * rows : end * rows]
+
     new = dict(inputs)
     for name in BY_EXAMPLE:
         value = inputs.get(name)
-        if isinstance(value, list):
-            new[name] = [tensor[begin:end] for tensor in value]
-        elif value is not None:
-            new[name] = value[begin:end]
+        if value is not None:
+            new[name] = [of(tensor) for tensor in value] if isinstance(value, list) else of(value)
     return new
 
 
@@ -60,7 +64,10 @@ def weight(over: str, inputs: dict) -> float:
     if over == "examples":
         value = next(inputs[name] for name in BY_EXAMPLE if name in inputs)
         return len(value[0] if isinstance(value, list) else value)
-    return float((inputs["labels"] >= 0).sum()) if over == "labels" else float(inputs["mask"].sum())
+    if over == "tokens":
+        return float(inputs["mask"].sum())
+    labels = inputs["labels"]
+    return float((~labels.isnan() if labels.is_floating_point() else labels >= 0).sum())
 
 
 def over(case: Case) -> str:
@@ -75,10 +82,10 @@ def test_a_loss_that_says_that_it_is_a_mean_is_one(case: Case) -> None:
         inputs["own"].eval()
     if "labels" in inputs and not inputs["labels"].is_floating_point():
         inputs["labels"][1] = -1
-    parts = [cut(inputs, 0, 2), cut(inputs, 2, 5)]
+    parts = [cut(inputs, 5, 0, 2), cut(inputs, 5, 2, 5)]
     weights = [weight(over(case), part) for part in parts]
-    mean = sum(w * case.value(part) for w, part in zip(weights, parts, strict=True)) / sum(weights)
-    assert float(mean) == pytest.approx(float(case.value(inputs)), rel=1e-9, abs=1e-11)
+    mean = sum(w * case.value(part).item() for w, part in zip(weights, parts, strict=True)) / sum(weights)
+    assert mean == pytest.approx(case.value(inputs).item(), rel=1e-9, abs=1e-11)
 
 
 def test_a_loss_whose_file_says_nothing_is_of_the_whole_batch(tmp_path: Path) -> None:
@@ -93,7 +100,7 @@ def test_a_loss_whose_file_says_nothing_is_of_the_whole_batch(tmp_path: Path) ->
 
 
 def probe(what: str, devices: int) -> dict[str, float]:
-    pinned = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
+    pinned = {**environment.variables(PORTABLE), "PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run(
         [sys.executable, str(PROBE), what, str(devices)], env={**os.environ, **pinned}, capture_output=True, text=True,
         timeout=300,
@@ -145,6 +152,7 @@ def test_weights_that_devices_share_become_those_of_one_device_and_go_on_to_the_
     apart = probe("shards", devices)
     assert apart["from one device"] < 1e-4
     assert apart["from itself"] == 0.0
+    assert apart["when recomputed"] < 1e-6
 
 
 def test_layers_are_blocks_of_lists_without_the_heads() -> None:
@@ -175,8 +183,8 @@ def test_layers_are_blocks_of_lists_without_the_heads() -> None:
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """Small runs on digits, on one, two and four devices; nothing was interrupted. Only to be read."""
     studies = {
-        "engine": ("exact", "related"), "engine-two": ("exact", "related", "stages"), "engine-four": ("exact",),
-        "engine-shards": ("exact", "stages"),
+        "engine": ("exact", "related"), "engine-two": ("exact", "related", "stages", "factors"), "engine-four": ("exact",),
+        "engine-shards": ("exact", "stages", "factors"), "engine-half-shards": ("exact",),
     }  # fmt: skip
     with planned(tmp_path_factory.mktemp("devices") / "devices", *studies) as made:
         keys = {made.key(name, study) for study, names in studies.items() for name in names}
@@ -244,6 +252,24 @@ def test_a_run_whose_weights_are_shared_ends_in_one_file_and_its_record_counts_a
     assert names == {file.name for file in engine.run(engine.key("stages", "engine-two")).iterdir()}
     assert not any(name.startswith("rank") for name in names)
     assert engine.record(key)["peak_memory_mib"] > 1.5 * engine.record(engine.key("exact"))["peak_memory_mib"]
+
+
+@pytest.mark.parametrize("study", ["engine-two", "engine-shards"])
+def test_predictions_are_those_of_the_model_that_was_saved_whose_norms_are_the_first_devices(
+    engine: Engine, tmp_path: Path, study: str
+) -> None:
+    key = engine.key("factors", study)
+    done = engine.forked("predict", str(tmp_path / "again"), key)
+    assert done.returncode == 0, done.stderr
+    again = (tmp_path / "again" / "predictions.parquet").read_bytes()
+    assert again == (engine.run(key) / "predictions.parquet").read_bytes()
+
+
+def test_shares_are_trained_in_mixed_precision_too(engine: Engine) -> None:
+    half, exact = weights(engine, "exact", "engine-half-shards"), weights(engine, "exact", "engine")
+    assert {tensor.dtype for tensor in half.values()} == {torch.float32}
+    assert any(not torch.allclose(tensor, exact[name], **CLOSE) for name, tensor in half.items())
+    assert all((tensor - exact[name]).abs().max() < 0.05 for name, tensor in half.items())
 
 
 # --- one of them dies ------------------------------------------------------------------------------------------------

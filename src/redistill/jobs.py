@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ def _make(root: Path, told: Specification, folder: Path) -> None:
     work = scratch / "result"
     shutil.rmtree(work, ignore_errors=True)  # what an attempt before has left; a run goes on from `progress`
     work.mkdir(parents=True)
-    with gpus.held(runtime):
+    with gpus.held(runtime) if node.kind in ranks.KINDS else nullcontext():
         if several(node.kind, runtime):
             command = [sys.executable, "-m", "redistill", "make", node.key]
             start["peak_memory_mib"] = ranks.together(root, command, environment.devices(runtime))

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
@@ -79,7 +79,7 @@ def layers(learner: nn.Module, heads: list[nn.Module]) -> list[tuple[str, nn.Mod
     """
     found: list[tuple[str, nn.Module]] = []
     for name, module in learner.named_modules():
-        if not isinstance(module, nn.ModuleList | nn.Sequential) or not name.startswith(("student.", "peers.")):
+        if not isinstance(module, nn.ModuleList | nn.Sequential) or not f"{name}.".startswith(("student.", "peers.")):
             continue
         for place, part in module.named_children():
             inside = list(part.modules())
@@ -102,7 +102,12 @@ def prepared(
 
 
 def all_of(stage: Stage) -> Learner:
-    """The learner with all of its weights as they are now, on its device. All processes have to ask for it together."""
+    """The learner with all of its weights as they are now, on its device, and everywhere the same: what norms have seen
+    is the first device's. All processes have to ask for it together.
+    """
+    if stage.accelerator.num_processes > 1:
+        for buffer in stage.learner.buffers():
+            distributed.broadcast(buffer, 0)
     if stage.whole is stage.learner:
         return stage.learner
     shares = stage.learner.state_dict()
