@@ -25,7 +25,9 @@ from test_methods import CASES
 from torch import Tensor, nn
 
 from redistill import environment, registry
+from redistill.config.schema.runtime import Runtime
 from redistill.errors import ConfigError, RedistillError
+from redistill.estimate import together as takes
 from redistill.interruption import EXIT
 from redistill.job import PORTABLE
 from redistill.models import together
@@ -183,8 +185,8 @@ def test_layers_are_blocks_of_lists_without_the_heads() -> None:
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """Small runs on digits, on one, two and four devices; nothing was interrupted. Only to be read."""
     studies = {
-        "engine": ("exact", "related"), "engine-two": ("exact", "related", "stages", "factors"), "engine-four": ("exact",),
-        "engine-shards": ("exact", "stages", "factors"), "engine-half-shards": ("exact",),
+        "engine": ("exact", "related"), "engine-two": ("exact", "related", "stages", "factors"),
+        "engine-shards": ("exact", "stages", "factors"), "engine-half-shards": ("exact",), "engine-four": ("exact",),
     }  # fmt: skip
     with planned(tmp_path_factory.mktemp("devices") / "devices", *studies) as made:
         keys = {made.key(name, study) for study, names in studies.items() for name in names}
@@ -398,6 +400,15 @@ def test_shards_do_not_scale_losses(project: Project) -> None:
     project.edit(STUDY, "portable: true", "portable: false\n  devices: 2\n  strategy: fsdp")
     with pytest.raises(ConfigError, match="`bfloat16`"):
         project.check()
+
+
+def test_the_plan_says_what_each_run_takes() -> None:
+    assert takes(Runtime()) is None
+    assert takes(Runtime(devices=2, threads=3)) == "each run takes 2 processes together (ddp) and 6 threads"
+    said = takes(Runtime(device="cuda", devices=4, strategy="fsdp"))
+    assert said == (
+        "each run takes 4 GPUs together (fsdp) and 4 threads; `snakemake --resources gpu=N` shares out N GPUs"
+    )
 
 
 def test_fewer_gpus_than_the_study_says_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
