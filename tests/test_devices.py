@@ -34,11 +34,15 @@ from redistill.models import together
 from redistill.models.together import Part
 from redistill.training import distribution
 
+OUTPUTS = "outputs nano/image-teacher · nano-digits · seed 0 · train"
 KILLS = int(os.environ.get("REDISTILL_KILLS", "1"))
 CLOSE = {"atol": 1e-5, "rtol": 1e-4}  # as in test_engine.py
 ROOT = Path(__file__).parents[1]
 PROBE = Path(__file__).with_name("devices_probe.py")
 SOON = 30.0  # seconds in which a run of several devices ends when one of them has died
+
+
+pytestmark = pytest.mark.timeout(400)  # the first one makes the runs
 
 
 # --- losses ----------------------------------------------------------------------------------------------------------
@@ -189,17 +193,24 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         "engine-shards": ("exact", "stages", "factors"), "engine-half-shards": ("exact",), "engine-four": ("exact",),
     }  # fmt: skip
     with planned(tmp_path_factory.mktemp("devices") / "devices", *studies) as made:
-        keys = {made.key(name, study) for study, names in studies.items() for name in names}
-        order: list[str] = []
-        for study in studies:
-            needed = ("data ", "dataset ", "teacher ", "outputs ")
-            order += [key for what in needed for title, key in made.keys[study].items() if title.startswith(what)]
-        for key in dict.fromkeys([*order, *sorted(keys)]):
-            made.told(key, checkpoints={"steps": None, "seconds": 300})
-            done = made.make(key)
+        for study, names in studies.items():
+            wanted = [made.key(name, study) for name in names]
+            wanted += [key for title, key in made.keys[study].items() if study == "engine" and title == OUTPUTS]
+            order = list(dict.fromkeys(key for one in wanted for key in with_inputs(made, one)))
+            for key in order:
+                made.told(key, checkpoints={"steps": None, "seconds": 300})
+            done = made.forked("make", *order)
             assert done.returncode == 0, done.stdout + done.stderr
-            made.told(key, checkpoints={"steps": 1, "seconds": None})
+            for key in order:
+                made.told(key, checkpoints={"steps": 1, "seconds": None})
         yield made
+
+
+def with_inputs(engine: Engine, key: str) -> list[str]:
+    """What a thing is made of, and the thing, in the order in which they are made."""
+    told = json.loads((engine.root / "store" / "work" / "plans" / f"{key}.json").read_text())
+    inputs = [Path(folder).name for folder in told["input_folders"].values()]
+    return [*(one for each in inputs for one in with_inputs(engine, each)), key]
 
 
 def weights(engine: Engine, experiment: str, study: str) -> dict[str, Tensor]:
@@ -230,19 +241,15 @@ def test_several_devices_give_the_weights_of_one_but_for_rounding(engine: Engine
 
 def test_what_a_teacher_says_is_the_same_bytes_however_many_devices_ask_it(engine: Engine, tmp_path: Path) -> None:
     """The teacher of the one, asked by the many."""
-    one, two = (
-        {title: key for title, key in engine.keys[study].items() if title.startswith("outputs ")}
-        for study in ("engine", "engine-two")
-    )
-    title = next(title for title in one if title in two)
-    expected = engine.root / "store" / "outputs" / one[title]
-    file = engine.root / "store" / "work" / "plans" / f"{two[title]}.json"
-    teacher = json.loads(file.with_name(f"{one[title]}.json").read_text())["input_folders"]["teacher"]
-    asked = engine.without(tmp_path / "asked", two[title])
-    asked.told(two[title], input_folders=json.loads(file.read_text())["input_folders"] | {"teacher": teacher})
-    done = asked.make(two[title])
+    one, two = (engine.keys[study][OUTPUTS] for study in ("engine", "engine-two"))
+    expected = engine.root / "store" / "outputs" / one
+    file = engine.root / "store" / "work" / "plans" / f"{two}.json"
+    teacher = json.loads(file.with_name(f"{one}.json").read_text())["input_folders"]["teacher"]
+    asked = engine.without(tmp_path / "asked", two)
+    asked.told(two, input_folders=json.loads(file.read_text())["input_folders"] | {"teacher": teacher})
+    done = asked.make(two)
     assert done.returncode == 0, done.stderr
-    made = asked.root / "store" / "outputs" / two[title]
+    made = asked.root / "store" / "outputs" / two
     for name in ("logits.npy", "counts.json"):
         assert (made / name).read_bytes() == (expected / name).read_bytes(), name
     assert np.load(made / "logits.npy").any(axis=-1).all()

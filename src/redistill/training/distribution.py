@@ -46,7 +46,8 @@ def shards(runtime: Config) -> bool:
 
 def to_train(learner: Learner, runtime: Config) -> Learner:
     """What a stage trains: the learner, or a copy of it, to be sharded; the whole waits in the computer's memory."""
-    return copy.deepcopy(learner.cpu()) if shards(runtime) else learner
+    # shares are rows, which only tensors in the plain order of dimensions have in one piece
+    return copy.deepcopy(learner.cpu()).to(memory_format=torch.contiguous_format) if shards(runtime) else learner
 
 
 def sharded(learner: Learner, runtime: Config, heads: list[nn.Module], taps: dict[str, list[str]]) -> None:
