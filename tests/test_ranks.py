@@ -67,6 +67,8 @@ def test_ports_of_jobs_that_run_together_are_different_and_taken_from_the_start(
          r"^wrong \(rank 0 of 2\)$"),
         ("if rank: os.kill(os.getpid(), signal.SIGKILL)\nsay(message='peer', of_another=True, at=0); sys.exit(1)",
          Killed, "rank 1 of 2 was killed"),
+        ("if rank: os.abort()\nsay(message='too large'); sys.exit(1)", RedistillError, r"^too large \(rank 0 of 2\)$"),
+        ("if rank: os.kill(os.getpid(), signal.SIGKILL)\nsay(message='odd'); sys.exit(1)", Killed, "rank 1 of 2 was"),
         ("say(message='saved', stopped=True); sys.exit(75)", Interrupted, "^saved$"),
         ("sys.exit(3)", Killed, "rank 0 of 2 lost the others: ended by itself"),
     ],

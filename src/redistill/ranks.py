@@ -119,7 +119,8 @@ def together(root: Path, command: list[str], devices: int) -> int:
         ranks: list[_Rank] = []
         with interruption.deferred():
             try:
-                ranks += [_Rank(n, command, root, Path(folder), shared, fd) for n in range(devices)]
+                for number in range(devices):
+                    ranks.append(_Rank(number, command, root, Path(folder), shared, fd))
                 _watch(ranks)
             finally:
                 for rank in ranks:
@@ -186,13 +187,14 @@ def _judge(ranks: list[_Rank]) -> None:
         return
     own = sorted((r for r in wrong if r.said() and not r.said()["of_another"]), key=lambda r: r.said()["at"])
     failed = [rank for rank in own if not rank.said()["stopped"]]
-    if failed:
+    killed = [rank for rank in wrong if rank.status is not None and rank.status < 0 and not rank.ended]
+    if failed and all(rank.status == -signal.SIGABRT for rank in killed):  # with which libraries end what is in vain
         messages = {rank.said()["message"] for rank in failed}
         which = "" if len(failed) > 1 and len(messages) == 1 else f" ({_named(failed[0], ranks)})"
         raise RedistillError(f"{failed[0].said()['message']}{which}")
-    killed = [rank for rank in wrong if rank.status is not None and rank.status < 0 and not rank.ended]
-    if own or interruption.asked():
-        raise interruption.Interrupted(own[0].said()["message"] if own else interruption.ASKED)
+    stopped = [rank for rank in own if rank.said()["stopped"]]
+    if stopped or interruption.asked():
+        raise interruption.Interrupted(stopped[0].said()["message"] if stopped else interruption.ASKED)
     if killed:
         name = signal.Signals(-(killed[0].status or 0)).name
         why = " (by somebody, or because memory was not enough)" if name == "SIGKILL" else ""
