@@ -5,7 +5,7 @@ CORES ?= all
 UPGRADE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup validators reproduce test lint fuzz kills tamper steps bench lock clean
+.PHONY: help setup validators reproduce test lint fuzz kills devices tamper steps bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ fuzz: setup ## the long form of the fuzz test: 10,000 spoilt configurations
 
 kills: setup ## the long form of the resume tests: 50 SIGKILLs of every kind of run
 	REDISTILL_KILLS=50 .venv/bin/python -m pytest tests/test_engine.py -k kill --timeout 5400
+
+devices: setup ## the long form of the tests of several devices: 10 SIGKILLs of each kind of run
+	REDISTILL_KILLS=10 .venv/bin/python -m pytest tests/test_devices.py -k kill --timeout 5400
 
 tamper: setup ## the long form of the tampering test: 200 tamperings with a published study, 20 untouched ones
 	REDISTILL_TAMPER=200 .venv/bin/python -m pytest tests/test_tampering.py --timeout 5400

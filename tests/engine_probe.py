@@ -1,11 +1,13 @@
 """What the tests of the training engine let run in processes of their own, in a project's folder.
 
-python engine_probe.py serve                   fork for each command on stdin, see engine_project.py. Commands:
+python engine_probe.py serve                   fork for each command on stdin, see engine_project.py; what such a fork
+                                               starts on several devices are forks too. Commands:
 
 redistill ARGUMENT...     redistill's own command line
 plan STUDY...             write what their jobs are told; prints {study: {title: key}} as JSON
 make KEY...               make these and what they need, one after the other
 watch FOLDER KEY...       run each with a hook that keeps the states before and after each stage
+predict FOLDER KEY        let the model of a run that was made predict once more, in one process
 fail KEY KIND             make KEY; in the place of the first checkpoint an exception of that kind is raised
 """
 
@@ -14,10 +16,12 @@ import importlib
 import json
 import os
 import select
+import signal
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 RUNTIME = {"threads": 1, "portable": True, "device": "cpu"}
 IMPORTED = (
@@ -57,9 +61,17 @@ def become(asked: dict[str, Any]) -> None:
     os.environ.update(asked["variables"], PYTHONPATH=f"{asked['root']}/src")
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(f"{asked['output']}/{name}", os.O_WRONLY | os.O_CREAT), number)
+    from redistill import ranks
+
+    if not asked["variables"].get("REAL_RANKS"):
+        ranks.start = Rank
+    end(lambda: run(*asked["arguments"]))
+
+
+def end(do: Callable[[], None]) -> None:
     code: Any = 0
     try:
-        run(*asked["arguments"])
+        do()
     except SystemExit as error:
         code = error.code
     except BaseException:
@@ -70,8 +82,44 @@ def become(asked: dict[str, Any]) -> None:
     os._exit(code if isinstance(code, int) else int(code is not None))
 
 
+class Rank:
+    """One of the processes of several devices: a fork, with what `redistill.ranks` uses of `subprocess.Popen`."""
+
+    def __init__(
+        self, command: list[str], root: Path, variables: dict[str, str], words: IO[bytes], descriptors: list[int]
+    ):
+        self.returncode: int | None = None
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if not self.pid:
+            from redistill import interruption
+
+            interruption._state.update(asked=False, deferred=False)
+            os.environ.update(variables)
+            for number in (2,) if descriptors else (1, 2):
+                os.dup2(words.fileno(), number)
+            end(lambda: run(*command[2:]))
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if ended else None
+        return self.returncode
+
+    def wait(self) -> int:
+        if self.returncode is None:
+            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.returncode
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+    def terminate(self) -> None:
+        os.kill(self.pid, signal.SIGTERM)
+
+
 def run(command: str, *arguments: str) -> None:
-    known = {"redistill": redistill, "plan": plan, "make": make, "watch": watch, "fail": fail}
+    known = {"redistill": redistill, "plan": plan, "make": make, "watch": watch, "predict": predict, "fail": fail}
     known[command](*arguments)
 
 
@@ -147,6 +195,15 @@ def watch(folder: str, *keys: str) -> None:
         work = Path(folder) / key / "result"
         work.mkdir(parents=True)
         train(told.node.config, told.inputs, work, SAVED, (Watch(work.parent),))
+
+
+def predict(folder: str, key: str) -> None:
+    from redistill.audit.maker import predict_again
+    from redistill.specification import read_specification
+
+    told = read_specification(Path.cwd(), key)
+    Path(folder).mkdir()
+    predict_again(told.node.config, told.inputs, told.node.folder(Path.cwd()), Path(folder))
 
 
 FAILURES = {

@@ -156,7 +156,7 @@ def test_an_estimate_says_time_on_these_cores_its_width_and_the_time_without_nei
 
 
 def thing(name: str, *inputs: Node, kind: str = "student", threads: int = 1) -> Node:
-    config = {"name": name, "runtime": {"threads": threads, "processes": 1}}
+    config = {"name": name, "runtime": {"threads": threads, "devices": 1}}
     parts = {"kind": kind, "config": config, "inputs": {str(i): node.key for i, node in enumerate(inputs)}}
     return Node(kind, name, parts)
 
@@ -234,7 +234,7 @@ def test_what_a_pass_keeps_is_near_what_autograd_saves() -> None:
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         loss = model(input_ids=torch.ones(texts, length, dtype=torch.long)).logits.sum()
     stage = {"batch_size": texts, "accumulate": 1, "precision": None}
-    guessed = size._kept(size.Shape(128, 512, 4, 500, 512), stage, length, {"processes": 1, "precision": "float32"})
+    guessed = size._kept(size.Shape(128, 512, 4, 500, 512), stage, length, {"devices": 1, "precision": "float32"})
     assert loss.requires_grad
     assert 0.5 < guessed / sum(kept.values()) < 2
 

@@ -225,7 +225,7 @@ def test_live_teachers_compute_in_the_precision_of_the_stage(full: bool, expecte
     mixed: list[bool] = []
     stage: Any = SimpleNamespace(
         data=SimpleNamespace(batch=lambda *_: batch), learner=learner, prepared=learner, step=0, steps=1,
-        noise=0, said={"rotations": False},
+        noise=0, common=0, said={"rotations": False},
         accelerator=SimpleNamespace(device="cpu", autocast=lambda: torch.autocast("cpu", dtype=torch.bfloat16)),
         teachers=SimpleNamespace(see=lambda *_: mixed.append(torch.is_autocast_enabled("cpu")) or {}),
         loss=SimpleNamespace(students=["student"], values=lambda *_: {}, total=lambda *_: torch.zeros(())),

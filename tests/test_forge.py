@@ -361,7 +361,7 @@ def test_a_job_that_would_be_another_in_the_forge_is_done_by_itself(
 
 
 @pytest.mark.parametrize(
-    "runtime", [{"threads": 2}, {"portable": False}, {"device": "cuda"}, {"processes": 2}], ids=lambda r: next(iter(r))
+    "runtime", [{"threads": 2}, {"portable": False}, {"device": "cuda"}, {"devices": 2}], ids=lambda r: next(iter(r))
 )
 def test_a_job_of_another_runtime_is_done_by_itself(
     project: Project, forge: Forge, run: str, runtime: dict[str, object]
@@ -381,7 +381,7 @@ def test_a_job_of_another_runtime_is_done_by_itself(
 
 @pytest.mark.parametrize(
     "jobs",
-    [[], [("data", {})], [("student", {"runtime": {"threads": 1, "portable": True, "device": "cuda", "processes": 1},
+    [[], [("data", {})], [("student", {"runtime": {"threads": 1, "portable": True, "device": "cuda", "devices": 1},
      "task": {"input": "image"}})]],
     ids=["nothing", "nothing to import", "a GPU"],
 )  # fmt: skip

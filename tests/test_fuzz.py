@@ -49,7 +49,7 @@ JARGON = re.compile(r"union_tag|function-|instance of|discriminator|pydantic|obj
 RICH = {
     "studies/rich.yaml": """
 title: Everything
-runtime: {precision: bfloat16, device: cuda, processes: 2, threads: 2, portable: false}
+runtime: {precision: bfloat16, device: cuda, devices: 2, threads: 2, portable: false}
 checkpoints: {steps: 50, seconds: null}
 plugins:
   ours: {kind: loss, file: plugins/scaled.py, sha256: DIGEST}

@@ -390,7 +390,7 @@ def test_a_row_does_not_differ_from_itself_and_no_column_stands_twice(project):
     [
         ("precision: float32", "precision: bfloat16", "runtime.portable", "holds for float32 alone"),
         ("device: cpu", "device: cuda", "runtime.portable", "holds on CPUs alone"),
-        ("portable: true", "portable: false\n  processes: 40", "stages.0.batch_size", "smaller than 40 processes"),
+        ("portable: true", "portable: false\n  devices: 40", "stages.0.batch_size", "smaller than 40 devices"),
         ("precision: float32\n  device: cpu\n  threads: 1\n  portable: true", "precision: float16", "runtime.precision",
          "CPUs have `bfloat16`"),
     ],

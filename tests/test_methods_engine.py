@@ -648,7 +648,7 @@ def compared(method: str, student: str, teacher: str = "", more: str = "") -> st
     return f"{{method: {method}, weight: 1.0{more}, taps: {{student: [{student}], teacher: [{teacher or student}]}}}}"
 
 
-def refused(project: Project, beside: str, values: str, task: str, study: str = "") -> list[Problem]:
+def refused(project: Project, beside: str, values: str, task: str) -> list[Problem]:
     """What is wrong with an experiment; the values are laid over a student of images, or of texts."""
     for name, text in TASKS.items():
         project.file(f"tasks/{name}.yaml").write_text(text, encoding="utf-8")
@@ -656,8 +656,6 @@ def refused(project: Project, beside: str, values: str, task: str, study: str = 
     lines = "".join(f"  {line}\n" for line in values.splitlines())
     project.experiments(odd=f"extends: {kind}/student-finetuned\nlabel: Odd\n{beside}\nset:\n{lines}")
     small_study(project, "{experiment: odd}", tasks=f"[{task}]")
-    file = project.file("studies/small.yaml")
-    file.write_text(file.read_text(encoding="utf-8") + study, encoding="utf-8")
     try:
         check_models(project.plan("small"))
     except ConfigError as error:
@@ -711,8 +709,6 @@ CASES = [
      "loss `several_teachers` listens to all teachers; leave it out"),
     (TWO, "loss: all with a source", "{method: several_teachers, weight: 1.0}", "movie", "",
      "loss `several_teachers` needs teachers fine-tuned on the task, and `b` is a source"),
-    (TEACHER, "processes: 2; loss: memory", CRD, "digits", "",
-     "loss `crd` remembers every example, and of several processes none sees all: set runtime.processes to 1"),
     *((TEACHER, f"loss: classes of {method}", f"{{method: {method}, weight: 1.0}}", "amount", "",
        f"`{method}` compares distributions over classes, and there is one output: take `kd` for scores")
       for method in ("dkd", "ctkd", "dist", "nkd", "tfkd", "skd")),
@@ -729,10 +725,9 @@ CASES = [
 def test_what_a_method_cannot_be_given_is_said_at_its_line(
     project: Project, beside: str, what: str, method: str, task: str, at: str | None, words: str
 ) -> None:
-    settings = [part for part in what.split("; ") if not part.startswith(("loss:", "processes:"))]
+    settings = [part for part in what.split("; ") if not part.startswith("loss:")]
     values = [*(f"stages.0.{setting}" for setting in settings), f"stages.0.loss.odd: {method}"]
-    study = "runtime: {processes: 2}\n" if "processes" in what else ""
-    problems = [p for p in refused(project, beside, "\n".join(values), task, study) if ".loss.hard" not in p.key]
+    problems = [p for p in refused(project, beside, "\n".join(values), task) if ".loss.hard" not in p.key]
     (problem,) = [p for p in problems if words in p.message] or problems
     assert words in problem.message
     marked = {"rotations": "stages.0.rotations", None: "method: conv" if "modules" in beside else "peers:"}

@@ -42,7 +42,7 @@ def test_the_studys_own_runtime_is_measured_first_and_nothing_twice() -> None:
     assert found[0] == NOW
     assert len(found) == len(set(found))
     assert varied(threads=4, runs=1) in found
-    assert varied(processes=4, runs=1) in found
+    assert varied(devices=4, runs=1) in found
     assert {choice.precision for choice in found} == {"float32", "bfloat16"}
     assert all(choice.precision == "float32" or not choice.portable for choice in found)
 
@@ -54,7 +54,7 @@ def test_bfloat16_is_measured_where_the_processor_has_it_or_the_study_asks() -> 
 
 
 def test_on_one_core_and_on_a_gpu_there_is_less_to_choose() -> None:
-    assert {(c.threads, c.processes, c.runs) for c in tune.choices(varied(runs=1), 1, [])} == {(1, 1, 1)}
+    assert {(c.threads, c.devices, c.runs) for c in tune.choices(varied(runs=1), 1, [])} == {(1, 1, 1)}
     gpu = Choice("float32", False, "cuda", 4, 1, 1)
     assert {c.precision for c in tune.choices(gpu, 8, [])} == {"float32", "bfloat16", "float16"}
 
@@ -131,7 +131,7 @@ def test_the_edit_is_a_diff_that_gives_a_file_with_those_values(text: str) -> No
 
 
 def test_every_part_of_a_runtime_has_a_meaning() -> None:
-    for key in ("threads", "processes", "precision", "portable"):
+    for key in ("threads", "devices", "strategy", "precision", "portable"):
         assert len(tune.meaning({key: True})) == 1
 
 

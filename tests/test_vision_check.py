@@ -129,3 +129,13 @@ def test_boxes_are_looked_for_on_the_sides_that_the_published_detector_brings_im
     usual = inspect.signature(FasterRCNN).parameters
     said = f"image_shape: [3, {usual['min_size'].default}, {usual['max_size'].default}]"
     assert said in Path(project.file("tasks/coco/detection.yaml")).read_text(encoding="utf-8")
+
+
+def test_on_several_devices_a_loss_of_a_whole_batch_of_images_of_all_sizes_is_refused(dense):
+    dense.edit("studies/dense.yaml", "portable: true", "portable: true, devices: 2")
+    with pytest.raises(ConfigError) as refused:
+        dense.plan("dense")
+    (problem,) = refused.value.problems
+    assert (problem.file, problem.key) == ("configs/experiments/dense/head.yaml", "stages.0.loss.layers")
+    assert "loss `ghnd` is of a whole batch" in problem.message
+    assert "set runtime.devices to 1" in problem.message

@@ -326,7 +326,8 @@ def test_a_pass_of_one_image_that_a_norm_cannot_learn_from_is_said():
             return {"hard": self.norm(batch["image"].mean((2, 3), keepdim=True)).sum()}
 
     stage: Any = SimpleNamespace(
-        index=1, step=0, steps=2, noise=0, said={"rotations": False}, data=pictures(5), prepared=Pooled().train(),
+        index=1, step=0, steps=2, noise=0, common=0, said={"rotations": False}, data=pictures(5),
+        prepared=Pooled().train(),
         accelerator=SimpleNamespace(device="cpu", autocast=nullcontext), seeds=lambda *_: None, view=lambda _: 0,
         learner=SimpleNamespace(exact=lambda _: nullcontext(), taps={}), loss=SimpleNamespace(total=lambda *_: 0),
         teachers=SimpleNamespace(see=lambda *_: {}),

@@ -142,7 +142,7 @@ def test_boxes_are_drawn_less_often() -> None:
 
 # --- replay ----------------------------------------------------------------------------------------------------------
 
-RUNTIME = {"device": "cpu", "threads": 1, "portable": True, "precision": "float32", "processes": 1}
+RUNTIME = {"device": "cpu", "threads": 1, "portable": True, "precision": "float32", "devices": 1}
 SMALL = {
     "classification": {"method": "cnn", "settings": {"channels": [4, 4], "hidden": 8}},
     "segmentation": {"method": "lraspp", "settings": {"backbone": "mobilenetv2_035", "width": 8}},

@@ -31,6 +31,12 @@ def variables(runtime: dict[str, Any]) -> dict[str, str]:
     return {**pinned, **PORTABLE} if runtime["portable"] else pinned
 
 
+def devices(runtime: dict[str, Any]) -> int:
+    """How many devices compute one thing together. What was made before there was the word says `processes`."""
+    together: int = runtime.get("devices", runtime.get("processes", 1))
+    return together
+
+
 def pin(runtime: dict[str, Any]) -> None:
     """Set the variables of the runtime for this process.
 

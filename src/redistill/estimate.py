@@ -5,6 +5,8 @@ import os
 from collections import defaultdict
 from dataclasses import dataclass, replace
 
+from redistill.config.schema.runtime import Runtime
+from redistill.environment import devices
 from redistill.performance import cost, size, times
 from redistill.performance.units import seconds_of
 from redistill.plan import Node, Plan
@@ -130,7 +132,18 @@ def cores_of(node: Node) -> int:
     """Cores that a job is given, as the rules say."""
     runtime = node.config.get("runtime")
     heavy = runtime is not None and node.kind in ("teacher", "student", "outputs")
-    return runtime["threads"] * runtime["processes"] if runtime is not None and heavy else 1
+    return runtime["threads"] * devices(runtime) if runtime is not None and heavy else 1
+
+
+def together(runtime: Runtime) -> str | None:
+    """What each run takes beside a core, in words; None if nothing."""
+    if runtime.device == "cpu" and runtime.devices == 1:
+        return None
+    one, many = ("GPU", "GPUs") if runtime.device == "cuda" else ("process", "processes")
+    several = f"{runtime.devices} {many} together ({runtime.strategy})" if runtime.devices > 1 else f"1 {one}"
+    share = "; `snakemake --resources gpu=N` shares out N GPUs" if runtime.device == "cuda" else ""
+    threads = runtime.threads * runtime.devices
+    return f"each run takes {several} and {threads} {'thread' if threads == 1 else 'threads'}{share}"
 
 
 def wall(nodes: list[Node], takes: dict[str, float], cores: int) -> float:

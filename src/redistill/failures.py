@@ -9,11 +9,11 @@ import json
 import os
 import traceback
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from redistill.errors import RedistillError
-from redistill.interruption import Interrupted
+from redistill.interruption import Interrupted, Killed
 from redistill.provenance import store
 
 _MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
@@ -50,26 +50,32 @@ def forget(root: Path, keys: Iterable[str]) -> None:
 
 @contextmanager
 def noted(root: Path, key: str) -> Iterator[None]:
-    """Turn what goes wrong inside into a sentence and note it; being asked to stop is no failure.
+    """Turn what goes wrong inside into a sentence and note it; being asked to stop is no failure, nor being killed.
 
     Raises:
         RedistillError: in the place of any other exception.
     """
     try:
         yield
-    except Interrupted:
+    except (Interrupted, Killed):
         raise
     except Exception as error:
-        message = explained(error)
-        try:
-            said = {"message": message, "traceback": traceback.format_exc()}
-            if not _note(root, key).exists():  # of several processes, the first that fails says why
-                store.write_atomically(_note(root, key), store.pretty(said))
-        except OSError:  # a full disk takes no note of being full
-            pass
+        message = note(root, key, error)
         if isinstance(error, RedistillError):
             raise
-        raise RedistillError(f"{message} (all of it: {_note(root, key).relative_to(root)})") from error
+        raise RedistillError(message) from error
+
+
+def note(root: Path, key: str, error: Exception) -> str:
+    """Note an exception that is being handled; what it means, in a sentence that says where all of it is."""
+    message = explained(error)
+    with suppress(OSError):  # a full disk takes no note of being full
+        said = {"message": message, "traceback": traceback.format_exc()}
+        if not _note(root, key).exists():  # of several processes, the first that fails says why
+            store.write_atomically(_note(root, key), store.pretty(said))
+    if isinstance(error, RedistillError):
+        return message
+    return f"{message} (all of it: {_note(root, key).relative_to(root)})"
 
 
 def explained(error: Exception) -> str:

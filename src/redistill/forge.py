@@ -33,7 +33,7 @@ def lit(root: os.PathLike[str], jobs: Iterable[tuple[str, dict[str, Any]]]) -> I
     jobs = list(jobs)
     runtime = next((config["runtime"] for _, config in jobs if "runtime" in config), PORTABLE)
     modules = list(dict.fromkeys(name for job in jobs for name in imports(*job)))
-    alone = runtime["device"] == "cpu" and runtime["processes"] == 1
+    alone = runtime["device"] == "cpu" and environment.devices(runtime) == 1
     listening = _listening(root) if alone and len(modules) > len(ALWAYS) and hasattr(os, "pidfd_open") else None
     if listening is None:
         yield

@@ -22,6 +22,10 @@ class Interrupted(RedistillError):  # noqa: N818
     """The job was asked to stop; what it had done is kept, and the same command goes on."""
 
 
+class Killed(RedistillError):  # noqa: N818
+    """One of the processes that make a thing together was killed; the same command goes on."""
+
+
 def listen() -> None:
     """From now on SIGTERM raises `Interrupted`, or within `deferred` is only remembered."""
     signal.signal(signal.SIGTERM, _on_signal)

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from redistill import environment
 
 FORGE = "REDISTILL_FORGE"  # names the forge's socket, for the jobs of the process that has started it
-PORTABLE = {"threads": 1, "portable": True, "device": "cpu", "processes": 1}  # of what no study's runtime reaches
+PORTABLE = {"threads": 1, "portable": True, "device": "cpu", "devices": 1}  # of what no study's runtime reaches
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 RANKS = ("RANK", "WORLD_SIZE")  # set for one of several processes that train together
 
@@ -92,7 +92,7 @@ def _asked(path: str, arguments: list[str], caught: list[int]) -> int | None:
                 told = json.load(file)
             config = told["parts"]["config"]
             runtime = config.get("runtime", PORTABLE)
-            if runtime["processes"] > 1:
+            if environment.devices(runtime) > 1:
                 return None
             request = {
                 "place": place(), "pinned": environment.variables(runtime), "imports": imports(told["kind"], config),

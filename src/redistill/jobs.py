@@ -5,16 +5,15 @@ import importlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
-from redistill import environment, failures, forge, interruption, reach
+from redistill import environment, failures, forge, gpus, interruption, ranks, reach
 from redistill.errors import RedistillError
 from redistill.job import PORTABLE
 from redistill.plan import Node, Plan
@@ -52,6 +51,8 @@ def make(root: Path, key: str) -> Path:
     """
     told = read_specification(root, key)
     folder = told.node.folder(root)
+    if ranks.is_one():
+        ranks.be_one(lambda: _join(root, told), lambda error: failures.note(root, key, error))
     if int(os.environ.get("RANK", 0)):
         if not store.is_done(folder):
             with failures.noted(root, key):
@@ -69,21 +70,24 @@ def make(root: Path, key: str) -> Path:
 
 def _make(root: Path, told: Specification, folder: Path) -> None:
     node = told.node
-    environment.pin(node.config.get("runtime", PORTABLE))
+    runtime = node.config.get("runtime", PORTABLE)
+    environment.pin(runtime)
     used = dict[str, str]()
     for role, path in told.inputs.items():
         if not store.is_done(path):
             raise RedistillError(f"{node.title}: its {role} is not there ({path.relative_to(root)}); make that first")
         used[role] = store.trust(root, path)
-    start = record.started(root, node.config.get("runtime", PORTABLE)["device"])
+    start = record.started(root, runtime["device"])
     scratch = root / "store" / "work" / node.key
     work = scratch / "result"
     shutil.rmtree(work, ignore_errors=True)  # what an attempt before has left; a run goes on from `progress`
     work.mkdir(parents=True)
-    command = [sys.executable, "-m", "redistill", "make", node.key]
-    with other_processes(root, node.kind, node.config.get("runtime", PORTABLE), command):
-        counted = _stage(told, work)
-    (work / "counts.json").write_text(store.pretty(counted), encoding="utf-8")
+    with gpus.held(runtime) if node.kind in ranks.KINDS else nullcontext():
+        if several(node.kind, runtime):
+            command = [sys.executable, "-m", "redistill", "make", node.key]
+            start["peak_memory_mib"] = ranks.together(root, command, environment.devices(runtime))
+        else:
+            _compute(told, work)
     resumes = record.resumes(scratch / "progress")
 
     def write_record(manifest: str) -> None:
@@ -98,8 +102,19 @@ def _make(root: Path, told: Specification, folder: Path) -> None:
         show.after(root, node.key, node.config)
 
 
+def several(kind: str, runtime: dict[str, Any]) -> bool:
+    """Whether processes are to be started for a thing that several devices make: unless a launcher has started them."""
+    return kind in ranks.KINDS and environment.devices(runtime) > 1 and "WORLD_SIZE" not in os.environ
+
+
+def _compute(told: Specification, work: Path) -> None:
+    """Run the stage's function; of several processes, the first one writes what was counted."""
+    counted = _stage(told, work)
+    if not int(os.environ.get("RANK", 0)):
+        (work / "counts.json").write_text(store.pretty(counted), encoding="utf-8")
+
+
 def _stage(told: Specification, work: Path) -> dict[str, Any]:
-    """Run the stage's function."""
     function = function_of(told.node.kind)
     trains = told.node.kind in ("teacher", "student")
     more: dict[str, Any] = {"every": told.checkpoints} if trains else {}
@@ -116,36 +131,9 @@ def function_of(kind: str) -> Callable[..., dict[str, Any]]:
 
 
 def _join(root: Path, told: Specification) -> None:
-    """Train along as one of several processes; the first one keeps the books."""
+    """Make a thing as one of several processes; another one keeps the books."""
     environment.pin(told.node.config["runtime"])
-    _stage(told, root / "store" / "work" / told.node.key / "result")
-
-
-@contextmanager
-def other_processes(root: Path, kind: str, runtime: dict[str, Any], command: list[str]) -> Iterator[None]:
-    """Where the study says that several processes train a run together, and nobody has started them: start them."""
-    processes = runtime["processes"]
-    if kind not in ("run", "teacher", "student") or processes == 1 or "WORLD_SIZE" in os.environ:
-        yield
-        return
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
-    os.environ.update(shared, RANK="0", LOCAL_RANK="0")
-    others = [
-        subprocess.Popen(command, cwd=root, env={**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank)})
-        for rank in range(1, processes)
-    ]
-    try:
-        yield
-        for other in others:
-            other.wait(timeout=60)
-    finally:
-        for other in others:
-            if other.poll() is None:
-                other.kill()
-                other.wait()
+    _compute(told, root / "store" / "work" / told.node.key / "result")
 
 
 def _check_note(plan: Plan) -> Path:

@@ -39,6 +39,8 @@ PACKAGES = {
 Architecture: TypeAlias = dict[str, Any]  # a setting that is an architecture: its `method`, and settings beside it
 NESTED = {"Architecture": "architecture"}  # annotations of settings that are components themselves, and of which kind
 BUILDER = "build_own"  # of a loss: makes what it learns or remembers
+OVER = "OVER"  # of a loss: what it is a mean over, see `Signature.over`
+MEANS = ("batch", "examples", "labels", "tokens")
 TRUST = "REDISTILL_TRUST_PLUGINS"  # set for the processes of a command that was given --trust-plugins
 _ROOT = Path(__file__).parent
 _TYPES: dict[str, Any] = {
@@ -73,6 +75,10 @@ class Signature:
 
     Of the settings, some are of the function, and some of `build_own`, which makes the module that the function is
     given as `own`; None where there is no such function.
+
+    `over` is what a loss is a mean over, and so how several devices compute it together: its `examples`, those of them
+    that have `labels`, or their `tokens`, so that each device computes its part; or the `batch`, as is taken for
+    granted of a file that does not say `OVER`, so that each is given the whole.
     """
 
     inputs: tuple[str, ...]
@@ -80,6 +86,7 @@ class Signature:
     shapes: dict[str, str] = field(default_factory=dict)
     called_with: tuple[str, ...] = ()
     built_with: tuple[str, ...] | None = None
+    over: str = MEANS[0]
 
 
 @dataclass(frozen=True)
@@ -183,14 +190,27 @@ def names(kind: str) -> tuple[str, ...]:
 
 
 @cache
+def _tree(file: Path, sha256: str = "") -> ast.Module:
+    """The syntax of a file, empty where there is none that can be read."""
+    try:
+        return ast.parse(file.read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return ast.Module([], [])
+
+
+@cache
 def _function(file: Path, name: str, sha256: str = "") -> ast.FunctionDef | None:
     """The syntax of a function; `sha256` tells a plugin's file from what stood there before."""
-    try:
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
+    functions = [node for node in _tree(file, sha256).body if isinstance(node, ast.FunctionDef) and node.name == name]
     return functions[0] if functions else None
+
+
+def _over(file: Path, sha256: str) -> str:
+    """What a loss says that it is a mean over; what is no plain text is no such word."""
+    for node in _tree(file, sha256).body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == OVER for t in node.targets):
+            return str(node.value.value) if isinstance(node.value, ast.Constant) else ast.unparse(node.value)
+    return MEANS[0]
 
 
 def signature(kind: str, name: str) -> Signature:
@@ -217,10 +237,13 @@ def _signature(file: Path, name: str, sha256: str) -> Signature:
     for setting in called.keys() & (built or {}).keys():
         if called[setting] != (built or {})[setting]:
             raise RedistillError(f"{file}: `{setting}` of `{name}` and of `{BUILDER}` differ: one setting, one default")
+    over = _over(file, sha256)
+    if over not in MEANS:
+        raise RedistillError(f"{file}: `{OVER}` must be one of {', '.join(map(repr, MEANS))}")
     inputs = [*function.args.posonlyargs, *function.args.args]
     shapes = {argument.arg: ast.unparse(argument.annotation) for argument in inputs if argument.annotation}
     return Signature(tuple(argument.arg for argument in inputs), called | (built or {}), shapes,
-                     tuple(called), None if built is None else tuple(built))  # fmt: skip
+                     tuple(called), None if built is None else tuple(built), over)  # fmt: skip
 
 
 def _settings(function: ast.FunctionDef) -> dict[str, Setting]:

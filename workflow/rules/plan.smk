@@ -1,5 +1,9 @@
 # What the rules ask of the plan.
 
+RUNTIME = PLAN.checked.study.runtime
+THREADS = RUNTIME.threads * RUNTIME.devices  # of what trains, and of what stores a teacher's outputs
+GPUS = RUNTIME.devices if RUNTIME.device == "cuda" else 0  # `--resources gpu=N` shares out N; jobs take different ones
+
 
 def done(node):
     """The file that says that a thing is there: all that Snakemake is told of it."""

@@ -10,10 +10,11 @@ rule train_student:
         "store/work/logs/{key}.log",
     conda:
         "../../envs/environment.yaml"
-    threads: PLAN.checked.study.runtime.threads * PLAN.checked.study.runtime.processes
+    threads: THREADS
     resources:
-        mem_mb=3000,
+        mem_mb=3000 * RUNTIME.devices,
         runtime=240,
+        gpu=GPUS,
     params:
         make=MAKE,
         title=title,

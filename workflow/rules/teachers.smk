@@ -10,10 +10,11 @@ rule train_teacher:
         "store/work/logs/{key}.log",
     conda:
         "../../envs/environment.yaml"
-    threads: PLAN.checked.study.runtime.threads * PLAN.checked.study.runtime.processes
+    threads: THREADS
     resources:
-        mem_mb=3000,
+        mem_mb=3000 * RUNTIME.devices,
         runtime=240,
+        gpu=GPUS,
     params:
         make=MAKE,
         title=title,
@@ -32,10 +33,11 @@ rule store_outputs:
         "store/work/logs/{key}.log",
     conda:
         "../../envs/environment.yaml"
-    threads: PLAN.checked.study.runtime.threads * PLAN.checked.study.runtime.processes
+    threads: THREADS
     resources:
-        mem_mb=3000,
+        mem_mb=3000 * RUNTIME.devices,
         runtime=240,
+        gpu=GPUS,
     params:
         make=MAKE,
         title=title,

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from redistill import environment, failures, registry
+from redistill import environment, failures, ranks, registry
 from redistill.interruption import die_with_parent
-from redistill.jobs import function_of, other_processes
+from redistill.jobs import function_of, several
 from redistill.provenance import store
 from redistill.provenance.machine import machine
 
@@ -20,15 +20,13 @@ Told = dict[str, Any]
 
 
 def main() -> None:
-    """Do what is told until nothing more is; with a second argument, be one of several processes that make one run."""
+    """Do what is told until nothing more is; with a second argument, be one of several processes at one thing."""
     die_with_parent(int(sys.argv[1]))
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     if len(sys.argv) > 2:
         told = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
-        _prepare(told)
-        _make(told)
-        return
+        ranks.be_one(lambda: _join(told), lambda error: failures.explained(error))
     for line in sys.stdin:
         answers.write(json.dumps(_answer(json.loads(line))) + "\n")
         answers.flush()
@@ -37,9 +35,8 @@ def main() -> None:
 def _answer(told: Told) -> dict[str, Any]:
     try:
         _prepare(told)
-        trained = told["kind"] if told["predicted"] is None else "predictions"
-        with other_processes(Path.cwd(), trained, told["runtime"], _beside(told)):
-            counted = _make(told)
+        made = told["kind"] if told["predicted"] is None else "predictions"
+        counted = _together(told) if several(made, told["runtime"]) else _make(told)
         return _compared(told, counted)
     except Exception as error:
         machine = isinstance(error, OSError | MemoryError)
@@ -55,12 +52,28 @@ def _work(told: Told) -> Path:
     return Path(told["folder"]) / "result"
 
 
-def _beside(told: Told) -> list[str]:
-    """The command of the other processes of a run that several train together."""
+def _together(told: Told) -> dict[str, Any]:
+    """What was counted by processes that make a thing together, as several devices did."""
     file = Path(told["folder"]) / "task.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
+    _work(told).mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(told), encoding="utf-8")
-    return [sys.executable, "-m", "redistill.audit.maker", str(os.getpid()), str(file)]
+    command = [sys.executable, "-m", "redistill.audit.maker", str(os.getpid()), str(file)]
+    ranks.together(Path.cwd(), command, environment.devices(told["runtime"]))
+    counted: dict[str, Any] = json.loads(_counted(told).read_text(encoding="utf-8"))
+    for left in (file, _counted(told)):
+        left.unlink()
+    return counted
+
+
+def _join(told: Told) -> None:
+    _prepare(told)
+    counted = _make(told)
+    if not int(os.environ["RANK"]):
+        _counted(told).write_text(json.dumps(counted), encoding="utf-8")
+
+
+def _counted(told: Told) -> Path:
+    return Path(told["folder"]) / "counted.json"
 
 
 def _make(told: Told) -> dict[str, Any]:
@@ -97,7 +110,6 @@ def _compared(told: Told, counted: dict[str, Any]) -> dict[str, Any]:
         shutil.move(file, folder / file.name)
     for left in (work, folder / "progress"):
         shutil.rmtree(left, ignore_errors=True)
-    (folder / "task.json").unlink()
     return {"differ": differ, "scores": scores, "machine_here": machine() if differ else {}}
 
 

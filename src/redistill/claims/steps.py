@@ -37,13 +37,13 @@ def steps_of(thing: Thing) -> None:
     """Whether a thing has steps that can be traced.
 
     Raises:
-        RedistillError: it has none, or several processes take them together.
+        RedistillError: it has none, or several devices take them together.
     """
     config = thing.parts["config"]
     if thing.kind != "run" or not (config.get("stages") or "trials" in config):
         raise RedistillError(f"{thing.title} ({thing.kind}) has no steps")
-    if config["runtime"]["processes"] > 1:
-        raise RedistillError(f"{thing.title} is trained by several processes together: its steps cannot be traced")
+    if environment.devices(config["runtime"]) > 1:
+        raise RedistillError(f"{thing.title} is trained on several devices together: its steps cannot be traced")
 
 
 def traced(root: Path, thing: Thing, stage: int = 0, step: int | None = None) -> Traced:

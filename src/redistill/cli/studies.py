@@ -67,7 +67,7 @@ def plan(study: StudyArgument = DEFAULT_STUDY,
     """List what a study needs: key, whether it is there, what of its key changed, and what making it will cost."""
     from redistill.changes import what_changed
     from redistill.cli.claims import seal_plan, show_deviations
-    from redistill.estimate import estimate
+    from redistill.estimate import estimate, together
 
     laid_out = plan_of(study)
     if seal or deviations:
@@ -82,6 +82,9 @@ def plan(study: StudyArgument = DEFAULT_STUDY,
     print(f"{len(laid_out.nodes)} things, {len(missing)} to make")
     if to_make:
         print(estimate(laid_out, to_make))
+        takes = together(laid_out.checked.study.runtime)
+        if takes is not None and any(node.kind in ("teacher", "student", "outputs") for node in to_make):
+            print(takes)
 
 
 @app.command(rich_help_panel=PANEL)
@@ -104,7 +107,7 @@ def tune(study: StudyArgument = DEFAULT_STUDY,
          minutes: Annotated[float, typer.Option("--minutes", min=0, help="After which nothing more is begun")] = 2.0,
          to_json: Annotated[Path | None, typer.Option("--json", help="File to write the numbers to")] = None,
          trust_plugins: TrustOption = False) -> None:  # fmt: skip
-    """Measure steps with other threads, processes and precision on this machine; propose an edit, change nothing."""
+    """Measure steps with other threads, devices and precision on this machine; propose an edit, change nothing."""
     from redistill.performance.tune import show as show_tuned
 
     show_tuned(plan_of(study), seconds, minutes, to_json)

@@ -152,6 +152,10 @@ class _StudyChecker:
             self._say(document, ("runtime", "portable"), "holds for float32 alone; set it to false, or `precision`")
         if runtime.precision == "float16" and runtime.device == "cpu":
             self._say(document, ("runtime", "precision"), "float16 trains on `cuda` alone; CPUs have `bfloat16`")
+        if runtime.strategy == "fsdp" and runtime.devices == 1:
+            self._say(document, ("runtime", "strategy"), "shards a model over several `devices`, and there is one")
+        if runtime.strategy == "fsdp" and runtime.precision == "float16":
+            self._say(document, ("runtime", "precision"), "scales losses, which `fsdp` is not tried with: `bfloat16`")
 
     def _plugins(self, document: Document, plugins: dict[str, schema.Plugin]) -> None:
         found: list[registry.Plugin] = []

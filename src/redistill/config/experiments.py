@@ -280,11 +280,9 @@ class ExperimentChecker:
             if split == "dev":
                 self._say(document, (*path, "data", i), "`dev` is only reported on, never trained on")
         self.findings.unique(document, (*path, "data"), list(stage.data))
-        processes = self.checked.study.runtime.processes
-        if stage.batch_size < processes * stage.accumulate:
-            self._say(
-                document, (*path, "batch_size"), f"is smaller than {processes} processes x {stage.accumulate} passes"
-            )
+        devices = self.checked.study.runtime.devices
+        if stage.batch_size < devices * stage.accumulate:
+            self._say(document, (*path, "batch_size"), f"is smaller than {devices} devices x {stage.accumulate} passes")
         self._component(document, stage.optimiser, (*path, "optimiser"))
         self._component(document, stage.schedule, (*path, "schedule"))
         if stage.rebuild is not None:
@@ -359,9 +357,10 @@ class ExperimentChecker:
             self._say(document, path, f"{method} needs the mask of texts, and `{task.title}` is made of {task.input}s")
         if "views" in inputs and not stage.rotations:
             self._say(document, path, f"{method} compares an image's turned views: the stage needs `rotations: true`")
-        if {"own", "index"} <= inputs and self.checked.study.runtime.processes > 1:
-            self._say(document, path, f"{method} remembers every example, and of several processes none sees all: set "
-                                      "runtime.processes to 1")  # fmt: skip
+        together = signature.over == "batch" and self.checked.study.runtime.devices > 1
+        if together and (task.type == "detection" or "student_losses" in inputs):
+            self._say(document, path, f"{method} is of a whole batch, and images of a detection, which have sizes of "
+                                      "their own, stay on their device: set runtime.devices to 1")  # fmt: skip
         if inputs & HIDDEN_INPUTS and term.taps is None:
             self._say(document, path, f"{method} needs `taps`: which modules of student and teacher it compares")
         if term.taps is not None:

@@ -16,6 +16,8 @@ from redistill.distill.inputs import FeatureMaps
 from redistill.distill.maps import at_one_size
 from redistill.distill.precision import wide
 
+OVER = "examples"
+
 
 def at(
     student_hidden: FeatureMaps,

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from redistill.distill.distributions import kl, log_probabilities
 
+OVER = "labels"
+
 
 def best_teacher(
     student_logits: Tensor,

@@ -20,6 +20,8 @@ from redistill.distill.pairs import same_size
 from redistill.distill.precision import wide
 from redistill.distill.projections import one_by_one
 
+OVER = "examples"
+
 
 def channel_wise(
     student_hidden: FeatureMaps,

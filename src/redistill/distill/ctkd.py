@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from redistill.distill.distributions import kl, log_probabilities, need_classes
 from redistill.distill.inputs import Shape
 
+OVER = "examples"
+
 
 class Temperature(nn.Module):
     """One number, which a sigmoid brings into a range of temperatures; it begins at 1, as in the authors' code."""

@@ -23,6 +23,8 @@ from redistill.distill.maps import of_one_size
 from redistill.distill.pairs import deeper_weighs_more
 from redistill.distill.precision import wide
 
+OVER = "examples"
+
 
 def dab(
     student_hidden: FeatureMaps,

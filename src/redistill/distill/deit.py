@@ -19,6 +19,8 @@ from torch import Tensor
 from redistill.distill.distributions import kl, log_probabilities, need_classes
 from redistill.distill.inputs import Pooled
 
+OVER = "examples"
+
 
 def deit(
     student_hidden: Pooled,

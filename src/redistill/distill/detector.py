@@ -7,6 +7,8 @@ Usage::
 
 from torch import Tensor
 
+OVER = "examples"
+
 
 def detector(student_losses: dict[str, Tensor]) -> Tensor:
     """The sum of the losses that a detector of torchvision gives in training: of the boxes that it proposes, and of

@@ -20,6 +20,8 @@ from redistill.distill.inputs import HiddenStates
 from redistill.distill.pairs import same_shape
 from redistill.distill.precision import wide
 
+OVER = "tokens"
+
 
 def distilbert(student_hidden: HiddenStates, teacher_hidden: HiddenStates, mask: Tensor) -> Tensor:
     """1 - cos(h_s, h_t), averaged over valid positions, added up over the pairs of taps: the paper's L_cos.

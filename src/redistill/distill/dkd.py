@@ -16,6 +16,8 @@ from torch import Tensor
 
 from redistill.distill.distributions import kl, log_probabilities, need_classes, others
 
+OVER = "labels"
+
 
 def dkd(
     student_logits: Tensor,

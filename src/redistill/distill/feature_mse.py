@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+OVER = "examples"
+
 
 def feature_mse(student_hidden: list[Tensor], teacher_hidden: list[Tensor]) -> Tensor:
     """Mean squared difference over all elements, averaged over the pairs of taps.

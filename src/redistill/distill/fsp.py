@@ -20,6 +20,8 @@ from torch import Tensor
 from redistill.distill.inputs import FeatureMaps
 from redistill.distill.precision import wide
 
+OVER = "examples"
+
 
 def fsp(student_hidden: FeatureMaps, teacher_hidden: FeatureMaps) -> Tensor:
     """Squared Frobenius norm of the difference of the FSP matrices, averaged over the batch, summed over the pairs.

@@ -27,6 +27,8 @@ from redistill.distill.inputs import Anything
 from redistill.distill.pairs import same_shape
 from redistill.distill.precision import wide
 
+OVER = "examples"
+
 
 def ft(student_hidden: Anything, teacher_hidden: Anything, *, p: Literal[1, 2] = 1) -> Tensor:
     """|| F_T / ||F_T||_2 - F_S / ||F_S||_2 ||_p of the factors, flattened; a mean over examples and pairs of taps.

@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+OVER = "labels"
+
 
 def hard(student_logits: Tensor, labels: Tensor) -> Tensor:
     """Average over the examples that have a label; zero when none has.

@@ -20,6 +20,8 @@ from redistill.distill.directions import unit
 from redistill.distill.inputs import FeatureMaps, Shape
 from redistill.distill.precision import wide
 
+OVER = "examples"
+
 
 def ickd(student_hidden: FeatureMaps, teacher_hidden: FeatureMaps, own: nn.ModuleList) -> Tensor:
     """|| G_s - G_t ||^2 / C of the channels' correlations, averaged over the batch, added up over the pairs.

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from redistill.distill.distributions import kl, log_probabilities, need_classes
 
+OVER = "examples"
+
 
 def jensen_shannon(
     student_logits: Tensor,

@@ -5,6 +5,8 @@ from typing import Annotated
 from annotated_types import Gt
 from torch import Tensor
 
+OVER = "examples"
+
 
 def kd(
     student_logits: Tensor,

@@ -19,6 +19,8 @@ from redistill.distill.directions import unit
 from redistill.distill.inputs import FeatureMaps
 from redistill.distill.precision import wide
 
+OVER = "examples"
+
 CLOSE = 1e-5  # squared singular values whose difference is this small beside the largest are one
 
 

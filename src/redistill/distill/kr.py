@@ -23,6 +23,8 @@ from redistill.distill.inputs import FeatureMaps, Shape
 from redistill.distill.maps import averaged
 from redistill.distill.precision import wide
 
+OVER = "examples"
+
 
 def kr(
     student_hidden: FeatureMaps,

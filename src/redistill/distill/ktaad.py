@@ -25,6 +25,8 @@ from redistill.distill.inputs import FeatureMaps, Shape
 from redistill.distill.maps import of_one_size
 from redistill.distill.precision import wide
 
+OVER = "examples"
+
 
 def ktaad(
     student_hidden: FeatureMaps,

@@ -18,6 +18,8 @@ from redistill.distill.inputs import FeatureMaps, Shape
 from redistill.distill.maps import of_one_size
 from redistill.distill.precision import wide
 
+OVER = "examples"
+
 
 def ktaad_affinity(student_hidden: FeatureMaps, teacher_hidden: FeatureMaps, own: nn.ModuleList) -> Tensor:
     """|| s s^T - t t^T ||_F / (H W), summed over channels; a mean over examples and pairs of taps.

@@ -17,6 +17,8 @@ from torch import Tensor
 from redistill.distill.distributions import kl, log_probabilities, need_classes, standardised
 from redistill.distill.precision import wide
 
+OVER = "examples"
+
 
 def logit_standardisation(
     student_logits: Tensor,

@@ -19,6 +19,8 @@ from redistill.distill.pairs import same_size
 from redistill.distill.precision import wide
 from redistill.distill.projections import one_by_one
 
+OVER = "examples"
+
 
 def mgd(
     student_hidden: FeatureMaps,

@@ -21,6 +21,8 @@ from torch import Tensor
 from redistill.distill.heads import divergence, scores
 from redistill.distill.inputs import HiddenStates
 
+OVER = "tokens"
+
 
 def minilm(
     student_hidden: HiddenStates, teacher_hidden: HiddenStates, mask: Tensor, *, heads: Annotated[int, Gt(0)]

@@ -22,6 +22,8 @@ from torch import Tensor
 from redistill.distill.heads import divergence, scores
 from redistill.distill.inputs import HiddenStates
 
+OVER = "tokens"
+
 
 def minilmv2(
     student_hidden: HiddenStates, teacher_hidden: HiddenStates, mask: Tensor, *, heads: Annotated[int, Gt(0)]

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from redistill.distill.distributions import log_probabilities, need_classes, others
 
+OVER = "labels"
+
 
 def nkd(
     student_logits: Tensor,

@@ -18,6 +18,8 @@ from redistill.distill.inputs import FeatureMaps
 from redistill.distill.maps import at_one_size
 from redistill.distill.precision import wide
 
+OVER = "examples"
+
 
 def nst(
     student_hidden: FeatureMaps,

@@ -23,6 +23,8 @@ from redistill.distill.pairs import deeper_weighs_more
 from redistill.distill.precision import wide
 from redistill.distill.together import added_up
 
+OVER = "examples"
+
 
 def ofd(
     student_hidden: FeatureMaps,

@@ -19,6 +19,8 @@ from redistill.distill.inputs import Anything, Shape
 from redistill.distill.pairs import same_shape
 from redistill.distill.precision import wide
 
+OVER = "examples"
+
 
 def pad(
     student_hidden: Anything, teacher_hidden: Anything, own: nn.ModuleList, *, eps: Annotated[float, Gt(0)] = 1e-6

@@ -27,6 +27,8 @@ from redistill.distill.inputs import FeatureMaps
 from redistill.distill.pairs import same_size
 from redistill.distill.precision import wide
 
+OVER = "examples"
+
 
 def pairwise(
     student_hidden: FeatureMaps,

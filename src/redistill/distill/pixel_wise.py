@@ -22,6 +22,8 @@ from redistill.distill.inputs import FeatureMaps
 from redistill.distill.pairs import same_shape
 from redistill.distill.precision import wide
 
+OVER = "examples"
+
 
 def pixel_wise(student_hidden: FeatureMaps, teacher_hidden: FeatureMaps) -> Tensor:
     """KL(teacher, student) of the classes of each pixel, averaged over pixels and the batch, added up over the pairs.

@@ -25,6 +25,8 @@ from redistill.distill.inputs import HiddenStates
 from redistill.distill.pairs import same_shape
 from redistill.distill.precision import wide
 
+OVER = "examples"
+
 
 def pkd(student_hidden: HiddenStates, teacher_hidden: HiddenStates) -> Tensor:
     """|| h_s / ||h_s|| - h_t / ||h_t|| ||^2 of the first token's states, averaged over the batch and added up over the

@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+OVER = "examples"
+
 
 def pseudo_label(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
     """The supervised loss, averaged over the batch, with the teacher's hard decision for each example without a label.

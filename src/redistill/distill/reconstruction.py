@@ -2,6 +2,8 @@
 
 from torch import Tensor
 
+OVER = "examples"
+
 
 def reconstruction(teacher_hidden: list[Tensor]) -> Tensor:
     """Mean squared difference between what was given back, the first tap, and the features, the second.

@@ -20,6 +20,8 @@ from torch import Tensor
 
 from redistill.distill.distributions import kl, log_probabilities
 
+OVER = "examples"
+
 
 def reverse_kl(
     student_logits: Tensor,

@@ -11,6 +11,8 @@ from torch.nn.functional import cross_entropy, interpolate
 from redistill.distill.inputs import FeatureMaps
 from redistill.distill.precision import wide
 
+OVER = "labels"
+
 
 def second_head(student_hidden: FeatureMaps, labels: Tensor) -> Tensor:
     """Cross-entropy of each pixel that has a class, averaged over these; zero when none has one.

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from redistill.distill.distributions import kl, log_probabilities
 
+OVER = "examples"
+
 
 def several_teachers(
     student_logits: Tensor,

@@ -29,6 +29,8 @@ from redistill.distill.maps import at_one_size
 from redistill.distill.pairs import same_shape
 from redistill.distill.precision import wide
 
+OVER = "examples"
+
 
 def simkd(student_hidden: FeatureMaps, teacher_hidden: FeatureMaps) -> Tensor:
     """Mean squared difference of the projected student's last feature map and the teacher's.

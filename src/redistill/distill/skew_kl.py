@@ -17,6 +17,8 @@ from torch import Tensor
 
 from redistill.distill.distributions import kl, log_probabilities, need_classes
 
+OVER = "examples"
+
 
 def skew_kl(
     student_logits: Tensor,

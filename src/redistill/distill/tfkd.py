@@ -19,6 +19,8 @@ from torch import Tensor
 
 from redistill.distill.distributions import kl, log_probabilities, need_classes
 
+OVER = "labels"
+
 
 def tfkd(
     student_logits: Tensor,

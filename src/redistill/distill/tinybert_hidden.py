@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from redistill.distill.inputs import HiddenStates, Shape
 from redistill.distill.precision import wide
 
+OVER = "tokens"
+
 
 def tinybert_hidden(
     student_hidden: HiddenStates, teacher_hidden: HiddenStates, mask: Tensor, own: nn.ModuleDict

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from redistill.distill.distributions import need_classes
 
+OVER = "examples"
+
 
 def total_variation(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
     """1/2 sum_k |p_k - q_k|, averaged over the batch: in [0, 1], and the same in both directions.

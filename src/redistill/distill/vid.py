@@ -17,6 +17,8 @@ from redistill.distill.inputs import Anything, Shape
 from redistill.distill.maps import at_one_size
 from redistill.distill.precision import wide
 
+OVER = "examples"
+
 
 def vid(student_hidden: Anything, teacher_hidden: Anything, own: nn.ModuleList) -> Tensor:
     """-log q(teacher | student) for a normal q with a mean from the student and a variance a channel.

@@ -86,7 +86,7 @@ def profile(node: Node, inputs: Inputs, steps: int = 30, trace: Path | None = No
         the times of all parts, as `report` prints them.
     """
     config = copy.deepcopy(node.config)
-    config["runtime"]["processes"] = 1
+    config["runtime"] |= {"devices": 1, "strategy": "ddp"}
     environment.pin(config["runtime"])
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's own words, such as that there is no GPU
     begun = time.perf_counter()
@@ -159,8 +159,9 @@ def report(result: dict[str, Any]) -> Group:
         if whole.get(part, 0.0) > 0:
             table.add_row(part, f"{whole[part]:.2f}", f"{whole[part] / total:.1%}", what)
     parts: list[RenderableType] = [table, *(_stage(stage) for stage in result["stages"])]
-    if result["runtime"]["processes"] > 1:
-        parts.append(f"Timed in one process; the study trains a run with {result['runtime']['processes']}.")
+    together = environment.devices(result["runtime"])
+    if together > 1:
+        parts.append(f"Timed on one device; the study trains a run on {together}.")
     device = result.get("peak_device_memory_mib")
     parts.append(f"Peak of memory: {result['peak_memory_mib']} MiB" + (f", on the GPU {device} MiB" if device else ""))
     return Group(*parts)

@@ -6,6 +6,7 @@ For what was never made here. Imports neither torch nor numpy.
 from dataclasses import dataclass, replace
 from typing import Any
 
+from redistill.environment import devices
 from redistill.performance.cost import Known
 
 PROCESS = 800 << 20  # bytes of a process that has imported torch and transformers
@@ -68,7 +69,7 @@ def memory(known: Known, key: str) -> int | None:
 
 def _kept(shape: Shape, stage: dict[str, Any], length: int, runtime: dict[str, Any]) -> int:
     """Bytes that one pass keeps for its backward pass, on one device."""
-    texts = -(-stage["batch_size"] // (stage["accumulate"] * runtime["processes"]))
+    texts = -(-stage["batch_size"] // (stage["accumulate"] * devices(runtime)))
     half = 2 if runtime["precision"] != "float32" and stage["precision"] is None else FLOAT
     # a layer's input, queries, keys, values and context, two sums and two norms; before and after the activation
     each = half * (9 * shape.hidden + 2 * shape.inner) + half * (shape.hidden // 64) * length

@@ -40,8 +40,9 @@ class Choice:
     portable: bool
     device: str
     threads: int
-    processes: int
+    devices: int
     runs: int
+    strategy: str = "ddp"
 
     @property
     def runtime(self) -> dict[str, Any]:
@@ -49,8 +50,8 @@ class Choice:
 
     def __str__(self) -> str:
         what = [f"{self.runs} {'run' if self.runs == 1 else 'runs at once'}"]
-        if self.processes > 1:
-            what.append(f"{self.processes} processes")
+        if self.devices > 1:
+            what.append(f"{self.devices} devices")
         what.append(f"{self.threads} {'thread' if self.threads == 1 else 'threads'}")
         return ", ".join(what)
 
@@ -62,8 +63,8 @@ def cores() -> int:
 def now(plan: Plan, available: int) -> Choice:
     """What the study says, with as many runs side by side as Snakemake would start with all cores."""
     said = plan.checked.study.runtime
-    runs = max(1, available // (said.threads * said.processes)) if said.device == "cpu" else 1
-    return Choice(said.precision, said.portable, said.device, said.threads, said.processes, runs)
+    runs = max(1, available // (said.threads * said.devices)) if said.device == "cpu" else 1
+    return Choice(said.precision, said.portable, said.device, said.threads, said.devices, runs, said.strategy)
 
 
 def choices(said: Choice, available: int, features: list[str]) -> list[Choice]:
@@ -74,11 +75,12 @@ def choices(said: Choice, available: int, features: list[str]) -> list[Choice]:
     if not BFLOAT16.intersection(features) and said.precision == "float32":
         modes.pop(("bfloat16", False))  # it would be emulated, at a tenth of the speed
     found = [said]
-    for threads, processes, runs in ((1, 1, available), (available, 1, 1), (1, available, 1), (1, 1, 1)):
+    for threads, devices, runs in ((1, 1, available), (available, 1, 1), (1, available, 1), (1, 1, 1)):
         for precision, portable in modes:
             own = (precision, portable) == (said.precision, said.portable)
-            if own or processes == 1:
-                found.append(Choice(precision, portable, said.device, threads, processes, runs))
+            if own or devices == 1:
+                strategy = said.strategy if devices > 1 else "ddp"
+                found.append(Choice(precision, portable, said.device, threads, devices, runs, strategy))
     return list(dict.fromkeys(found))
 
 
@@ -134,17 +136,17 @@ def tune(plan: Plan, seconds: float, minutes: float) -> dict[str, Any]:
 def measure(plan: Plan, node: Node, choice: Choice, seconds: float) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Steps a second of each run and of all, and memory; and, for one run in one process, speeds of products.
 
-    Where several processes train one run, all must do the same number of steps: a few, by the first one's count.
+    Where several devices train one run, all must do the same number of steps: a few, by the first one's count.
 
     Raises:
         RedistillError: a measurement failed.
     """
     products = []
-    if choice.runs == choice.processes == 1 and choice.precision == "float32":
+    if choice.runs == choice.devices == 1 and choice.precision == "float32":
         products = ["float32"] if choice.portable else ["float32", "bfloat16"]
     asked = {
         "config": node.config, "runtime": choice.runtime, "seconds": seconds, "products": products,
-        "steps": max(3, round(3 * seconds)) if choice.processes > 1 else None,
+        "steps": max(3, round(3 * seconds)) if choice.devices > 1 else None,
         "inputs": {role: str(plan.nodes[key].folder(plan.root)) for role, key in node.inputs.items()},
         "plugins": [
             {"kind": p.kind, "name": p.name, "file": str(p.file), "sha256": p.sha256} for p in plan.checked.plugins
@@ -163,7 +165,7 @@ def measure(plan: Plan, node: Node, choice: Choice, seconds: float) -> tuple[dic
         for job in jobs:
             job.end()
     each = [one["steps_a_second"] for one in found]
-    together = each[0] if choice.processes > 1 else sum(each)
+    together = each[0] if choice.devices > 1 else sum(each)
     return {
         "steps_a_second": sum(each) / len(each), "steps_a_second_in_all": together,
         "examples_a_second": together * found[0]["batch_size"],
@@ -173,13 +175,13 @@ def measure(plan: Plan, node: Node, choice: Choice, seconds: float) -> tuple[dic
 
 def _variables(choice: Choice) -> list[dict[str, str]]:
     """Environment variables of each process: those of torch's launcher, where several train one run."""
-    if choice.processes == 1:
+    if choice.devices == 1:
         return [{}] * choice.runs
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(choice.processes)}
-    return [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(choice.processes)]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(choice.devices)}
+    return [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(choice.devices)]
 
 
 class _Job:
@@ -244,7 +246,7 @@ def proposals(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _fills(choice: dict[str, Any], available: int) -> bool:
     """Whether no core is left idle, as Snakemake would leave none while there is another run to make."""
-    cores_used: int = choice["runs"] * choice["threads"] * choice["processes"]
+    cores_used: int = choice["runs"] * choice["threads"] * choice["devices"]
     return choice["device"] != "cpu" or cores_used >= available
 
 
@@ -252,7 +254,8 @@ def meaning(changes: dict[str, Any]) -> list[str]:
     """What an edit of a runtime means for bytes."""
     said = {
         "threads": "another number of threads sums in another order: other last digits",
-        "processes": "each process sees a part of each batch: other last digits, and other numbers with batch norm",
+        "devices": "each device sees a part of each batch: other last digits, and other numbers with batch norm",
+        "strategy": "sums in another order: other last digits",
         "precision": "16-bit arithmetic: other numbers, not only other last digits; weights stay float32",
     }
     lines = [said[key] for key in said if key in changes]
@@ -359,7 +362,7 @@ def portable_costs(result: dict[str, Any]) -> float | None:
     for m in result["measured"]:
         choice = m["choice"]
         if choice["precision"] == "float32":
-            way = choice["device"], choice["threads"], choice["processes"], choice["runs"]
+            way = choice["device"], choice["threads"], choice["devices"], choice["runs"]
             speeds[way][choice["portable"]] = m["steps_a_second_in_all"]
     both = [(way, s) for way, s in speeds.items() if len(s) == 2]
     if not both:

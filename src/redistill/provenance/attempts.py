@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from redistill import failures
-from redistill.interruption import Interrupted
+from redistill.interruption import Interrupted, Killed
 from redistill.provenance import scrub
 
 SCHEMA = 1
@@ -50,6 +50,9 @@ def noted(root: Path, key: str, title: str) -> Iterator[None]:
         yield
     except (Interrupted, KeyboardInterrupt, SystemExit) as error:
         _end(root, key, title, begin, "stopped", str(error) or error.__class__.__name__)
+        raise
+    except Killed as error:
+        _end(root, key, title, begin, "killed", str(error))
         raise
     except Exception as error:
         _end(root, key, title, begin, "failed", failures.first_said(root, key) or failures.explained(error))

@@ -15,6 +15,20 @@ def driver() -> str | None:
     return name.value.decode()
 
 
+def names() -> list[str]:
+    """The devices' UUIDs, as CUDA_VISIBLE_DEVICES takes them."""
+    library, count = _library(), ctypes.c_uint()
+    if library is None or library.nvmlDeviceGetCount_v2(ctypes.byref(count)):
+        return []
+    found = []
+    for place in range(count.value):
+        device, uuid = ctypes.c_void_p(), ctypes.create_string_buffer(_LENGTH)
+        if library.nvmlDeviceGetHandleByIndex_v2(place, ctypes.byref(device)) == 0:
+            library.nvmlDeviceGetUUID(device, uuid, _LENGTH)
+            found.append(uuid.value.decode())
+    return found
+
+
 def millijoules() -> dict[str, int]:
     """What each device has used since the driver was loaded, by the device's UUID; only those that count it."""
     library, count = _library(), ctypes.c_uint()

@@ -80,7 +80,7 @@ def finished(
         "end": iso(begun["start"] + seconds),
         "seconds": round(seconds, 3),
         "core_seconds": round(cpu, 3),
-        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_memory_mib": begun.get("peak_memory_mib") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "energy_joules": begun["energy"].joules(),
         "resumed": resumed,
         "attempts": attempts.of(root, key),

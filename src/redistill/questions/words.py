@@ -135,9 +135,10 @@ def _student(student: Config, begins: str | None) -> str:
 def _runtime(config: Config) -> Said:
     said = config["runtime"]
     threads = _count(said["threads"], "thread")
-    processes = f", {said['processes']} processes" if said.get("processes", 1) != 1 else ""
+    together = said.get("devices", said.get("processes", 1))
+    several = f", {together} devices ({said.get('strategy', 'ddp')})" if together != 1 else ""
     portable = ", the same bytes on every CPU" if said.get("portable") else ""
-    return Said("runtime", f"{said['device']}, {said['precision']}, {threads}{processes}{portable}", (("runtime",),))
+    return Said("runtime", f"{said['device']}, {said['precision']}, {threads}{several}{portable}", (("runtime",),))
 
 
 def _baseline(config: Config, _: Config, __: Names) -> Iterator[Said]:

@@ -17,7 +17,9 @@ from redistill.data import examples
 from redistill.errors import RedistillError
 from redistill.evaluation.evaluate import measured
 from redistill.models import predict
+from redistill.models.together import Part
 from redistill.training import checkpoint
+from redistill.training.distribution import evaluated
 from redistill.training.loop import Stage
 
 LOG_EVERY = 10  # steps
@@ -90,7 +92,7 @@ class Best:
         if not stage.ends_epoch or not stage.loss.needs_student:
             return
         said = self.config["evaluation"]
-        score = [self._score(stage) if stage.accelerator.is_main_process else 0.0]
+        score = [self._score(stage)]
         broadcast_object_list(score)
         stage.learner.train()
         self.log.write({"stage": stage.index, "step": stage.step - 1, said["split"]: score[0]})
@@ -101,9 +103,11 @@ class Best:
         said = self.config["evaluation"]
         data = examples.load(self.config["task"], self.inputs, [said["split"]], said["transforms"], self.workers)
         device = str(stage.accelerator.device)
-        found = predict.predictions(stage.learner.student, data, self.config["task"], said["batch_size"], device)
+        part = Part(stage.accelerator.process_index, stage.accelerator.num_processes)
+        with evaluated(stage) as student:
+            found = predict.predictions(student, data, self.config["task"], said["batch_size"], device, part)
         try:
-            return sum(measured(found, metric) for metric in said["metrics"])
+            return sum(measured(found, metric) for metric in said["metrics"]) if part.first else 0.0
         except ValueError as error:
             where = f"stages.{stage.index}"
             raise RedistillError(
@@ -113,16 +117,16 @@ class Best:
 
     def after_stage(self, stage: Stage) -> None:
         if self.weights:
-            stage.learner.load_state_dict(self.weights)
+            checkpoint.fill(stage.learner, self.weights)
 
 
 class Checkpoints:
     """Saves the run every so many steps or seconds, and when it is asked to stop; restores it where it was."""
 
-    def __init__(self, progress: Path, every: Config, log: Log, best: Best):
+    def __init__(self, progress: Path, every: Config, log: Log, best: Best, rank: int = 0):
         self.progress, self.every, self.log, self.best = progress, every, log, best
         self.saved_at = time.monotonic()
-        self.found = checkpoint.newest(progress)
+        self.found = checkpoint.newest(progress, rank)
         if self.found is not None and log.file.stat().st_size < self.found[0]["log"]:
             print("log.jsonl: torn, so the run begins anew", flush=True)
             self.found = None
@@ -137,7 +141,7 @@ class Checkpoints:
         if self.found is None or stage.index != self.stage:
             return
         values, tensors = self.found
-        stage.learner.load_state_dict(checkpoint.within(tensors, "learner"))
+        checkpoint.fill(stage.learner, checkpoint.within(tensors, "learner"))
         checkpoint.restore_optimiser(stage.optimiser, values["optimiser"], checkpoint.within(tensors, "optimiser"))
         stage.batches.restore(values["batches"])
         stage.step = values["step"]
@@ -184,21 +188,35 @@ class Checkpoints:
         return save, stop
 
     def save(self, stage: Stage) -> None:
-        """Write a checkpoint; every process gives the states of its generators, the first one writes."""
-        states = checkpoint.random_state(stage.accelerator.process_index)
-        gathered = gather_object([states]) if stage.accelerator.num_processes > 1 else [states]
-        if stage.accelerator.is_main_process:
+        """Write a checkpoint; every process gives the states of its generators, and its share where the learner is
+        shared; the first one writes.
+        """
+        accelerator, shared = stage.accelerator, stage.whole is not stage.learner
+        states = checkpoint.random_state(accelerator.process_index)
+        gathered = gather_object([states]) if accelerator.num_processes > 1 else [states]
+        if shared:
+            if not accelerator.is_main_process:
+                _, tensors = checkpoint.optimiser_state(stage.optimiser)
+                mine = _flat({**self._weights(stage, tensors), "random": states})
+                checkpoint.save_share(self.progress, accelerator.process_index, mine)
+            accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
             plain, tensors = checkpoint.optimiser_state(stage.optimiser)
-            scaler = stage.accelerator.scaler
+            scaler = accelerator.scaler
             values = {
                 "stage": stage.index, "step": stage.step, "batches": stage.batches.state(), "optimiser": plain,
                 "scaler": scaler.state_dict() if scaler is not None else None, "log": self.log.position(),
                 "best": None if math.isinf(self.best.score) else self.best.score,
             }  # fmt: skip
-            groups = {
-                "learner": stage.learner.state_dict(), "optimiser": tensors, "best": self.best.weights,
-                "random": {key: state for one in gathered for key, state in one.items()},
-            }  # fmt: skip
-            flat = {f"{group}/{name}": t for group, named in groups.items() for name, t in named.items()}
-            checkpoint.save(self.progress, f"{stage.index:03d}-{stage.step:09d}", values, flat)
-        stage.accelerator.wait_for_everyone()
+            random = {key: state for one in gathered for key, state in one.items()}
+            flat = _flat({**self._weights(stage, tensors), "random": random})
+            name, ranks = f"{stage.index:03d}-{stage.step:09d}", accelerator.num_processes if shared else 1
+            checkpoint.save(self.progress, name, values, flat, ranks)
+        accelerator.wait_for_everyone()
+
+    def _weights(self, stage: Stage, optimiser: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        return {"learner": stage.learner.state_dict(), "optimiser": optimiser, "best": self.best.weights}
+
+
+def _flat(groups: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {f"{group}/{name}": tensor for group, named in groups.items() for name, tensor in named.items()}

@@ -31,8 +31,9 @@ Config = dict[str, Any]
 @dataclass
 class Stage:
     """A stage in progress. `step` is the number of steps that are done; `learner` is the bare module, `prepared` what
-    accelerate made of it; `noise` seeds the dropout of each step, `drawn` the views of images; `rows` are the
-    embeddings that are trained, if not all are.
+    accelerate made of it; `whole` is the learner with all of its weights, where that is another (`distribution`);
+    `noise` seeds the dropout of each step, `common` is that of all devices, `drawn` seeds the views of images; `rows`
+    are the embeddings that are trained, if not all are.
     """
 
     index: int
@@ -44,6 +45,7 @@ class Stage:
     noise: int
     loss: Loss
     learner: Learner
+    whole: Learner
     rows: UsedRows | None
     prepared: nn.Module
     teachers: Teachers
@@ -52,6 +54,7 @@ class Stage:
     step: int = 0
     rate: float = 0.0
     drawn: int = 0
+    common: int = 0
     values: dict[str, float] = field(default_factory=dict)
 
     def view(self, step: int) -> int:
@@ -113,17 +116,17 @@ def _steps(stage: Stage, hooks: list[Hook]) -> None:
 def one_step(stage: Stage, batch: np.ndarray) -> dict[str, float]:
     """One optimiser step on a batch of indices; the value of each term, unweighted, and of their weighted sum.
 
-    The batch is cut into equal passes, a process taking every n-th; each pass counts by its share of the examples, so
-    that the gradient is that of the whole batch for every loss that is a mean over examples.
+    The batch is cut into equal passes; each pass counts by its share of the examples, so that the gradient is that of
+    the whole batch for every loss that is a mean over examples. Of each pass, every process has its part.
     """
     accelerator, processes = stage.accelerator, stage.accelerator.num_processes
     cut = passes(stage, batch)
     values: dict[str, Tensor] = {}
-    for i, (indices, share) in enumerate(cut):
+    for i, (indices, share, counts) in enumerate(cut):
         last = i == len(cut) - 1
         dropout.begin(stage.noise, stage.step, i)
         with nullcontext() if last else accelerator.no_sync(stage.prepared):
-            found = one_pass(stage, indices, i)
+            found = one_pass(stage, indices, i, counts)
             accelerator.backward(found["loss"] * (share * processes))
         for name, value in found.items():
             values[name] = values.get(name, 0) + value.detach() * share
@@ -133,31 +136,40 @@ def one_step(stage: Stage, batch: np.ndarray) -> dict[str, float]:
     return dict(zip(names, totals.tolist(), strict=True))
 
 
-def passes(stage: Stage, batch: np.ndarray) -> list[tuple[np.ndarray, float]]:
-    """What this process passes through for a batch, and the share of the batch that each is. A process for which none
-    is left passes one example through, which counts nothing.
+def passes(stage: Stage, batch: np.ndarray) -> list[tuple[np.ndarray, float, bool]]:
+    """What this process passes through for a batch, the share of the batch that each counts, and whether it is of it at
+    all: a process for which none is left passes one example through, as the others wait for it.
+
+    Of several processes each has an equal share of a pass; `across` says what its part is worth.
     """
     processes, own = stage.accelerator.num_processes, stage.accelerator.process_index
-    cut = np.array_split(batch, processes * stage.said["accumulate"])[own::processes]
-    return [(indices if len(indices) else batch[:1], len(indices) / len(batch)) for indices in cut]
+    cut = np.array_split(batch, processes * stage.said["accumulate"])
+    wholes = [sum(map(len, cut[i : i + processes])) for i in range(0, len(cut), processes)]
+    return [
+        (indices if len(indices) else batch[:1], whole / len(batch) / processes, len(indices) > 0)
+        for indices, whole in zip(cut[own::processes], wholes, strict=True)
+    ]
 
 
 def upcoming(stage: Stage) -> Iterator[tuple[np.ndarray, list[int] | None]]:
     """What the rest of a stage will pass through, and the seeds of its views."""
     batches = copy.deepcopy(stage.batches)
     for step in range(stage.step, stage.steps):
-        for indices, _ in passes(stage, next(batches)):
+        for indices, _, _ in passes(stage, next(batches)):
             yield indices, stage.seeds(indices, step)
 
 
-def one_pass(stage: Stage, indices: np.ndarray, number: int = 0) -> dict[str, Tensor]:
+def one_pass(stage: Stage, indices: np.ndarray, number: int = 0, counts: bool = True) -> dict[str, Tensor]:
     """The loss and its terms on some examples, the pass of this number in its step."""
     batch: Seen = stage.data.batch(indices, str(stage.accelerator.device), stage.seeds(indices, stage.step))
     if stage.said["rotations"]:
         batch = rotated(batch)
     with stage.accelerator.autocast(), stage.learner.exact(batch):
         taught = stage.teachers.see(batch, stage.learner.taps)
-    moment = Moment(stage.step / stage.steps, stage.view(stage.step), (stage.noise, stage.step, number))
+    where = (stage.step, number)
+    moment = Moment(
+        stage.step / stage.steps, stage.view(stage.step), (stage.noise, *where), (stage.common, *where), counts
+    )
     try:
         values = stage.prepared(batch, taught, stage.loss, moment)
     except ValueError as error:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from redistill import registry
 from redistill.errors import RedistillError
+from redistill.training.across import Across
 from redistill.training.learner import Moment, Seen
 
 Config = dict[str, Any]
@@ -83,6 +84,7 @@ class Loss:
         compared = {term.student for term in self.terms if "student_hidden" in term.inputs}
         learning = {term.teacher for term in self.terms if OF_TEACHER & set(term.inputs)} - set(teachers)
         self.students = frozenset(self.heard | compared | learning)
+        self.across: Across | None = None  # where several devices compute it together
         asked = asked_for_logits(stage, teachers)
         self.live = frozenset(asked) - set(stored)
 
@@ -103,10 +105,16 @@ class Loss:
             own: what the methods learn or remember, by term.
             moment: where the pass stands.
         """
-        return {term.name: self._value(term, batch, seen, own, moment) for term in self.terms}
+        if self.across is not None:
+            return self.across.values(self, batch, seen, own, moment)
+        return self.local(batch, seen, own, moment)
 
-    def _value(self, term: Term, batch: Seen, seen: dict[str, Seen], own: nn.ModuleDict, moment: Moment) -> Tensor:
-        given = self.arguments(term, batch, seen, own, moment)
+    def local(self, batch: Seen, seen: dict[str, Seen], own: nn.ModuleDict, moment: Moment) -> dict[str, Tensor]:
+        """The value of each term on what this process has of a batch."""
+        return {term.name: self.called(term, self.arguments(term, batch, seen, own, moment)) for term in self.terms}
+
+    def called(self, term: Term, given: dict[str, Any]) -> Tensor:
+        """What a method says of its arguments."""
         settings = {name: term.said["settings"][name] for name in term.signature.called_with}
         value: Tensor = registry.get("loss", term.said["method"])(*given.values(), **settings)
         return value

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator
 from safetensors.torch import save_file
 from torch import nn
 
@@ -22,8 +22,11 @@ from redistill.interruption import deferred
 from redistill.models import load, predict
 from redistill.models.head import head_of
 from redistill.models.recompute import recomputed
+from redistill.models.together import Part
 from redistill.models.used_rows import UsedRows, use_rows, use_whole_table
 from redistill.provenance.store import pretty
+from redistill.training import distribution
+from redistill.training.across import Across
 from redistill.training.hooks import Best, Checkpoints, Log
 from redistill.training.learner import Learner, Teachers, build_auxiliary, build_own, needed
 from redistill.training.loop import Hook, Stage, train
@@ -32,7 +35,6 @@ from redistill.training.optimise import BESIDE, freeze, optimiser
 from redistill.training.sampler import Batches
 
 Config = dict[str, Any]
-MIXED = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}  # accelerate's words
 SAVED = {"steps": None, "seconds": 300}
 
 
@@ -59,12 +61,12 @@ def run(
     if "trials" in config:
         config = {**config["trials"][read_choice(inputs["choice"])["chosen"]], "seed": config["seed"]}
     load.prepare_torch(config["runtime"], config["task"])
-    accelerator = _accelerator(config["runtime"])
+    accelerator = distribution.accelerator_of(config["runtime"])
     teachers = Teachers(inputs, config["runtime"])
     progress = work.with_name("progress")
     log = Log(progress / "log.jsonl", writes=accelerator.is_main_process)
     best = Best(config, inputs, log, workers)
-    checkpoints = Checkpoints(progress, every, log, best)
+    checkpoints = Checkpoints(progress, every, log, best, accelerator.process_index)
     if checkpoints.found is None:
         log.go_back(0)
     # last, so that what is saved is what the others have seen
@@ -81,35 +83,19 @@ def run(
                 learner = _learner(config, inputs, teachers, data, index, learner)
             stage = _stage(index, length, config, inputs, data, learner, teachers, accelerator)
             checkpoints.restore(stage)
-            with recomputed(learner.student) if said["recompute"] else nullcontext():
+            with recomputed(stage.learner.student) if said["recompute"] else nullcontext():
                 train(stage, hooks)
             if stage.rows is not None:
                 use_whole_table(learner.student, stage.rows)
+            learner = distribution.all_of(stage)
     learner = learner or _as_it_is(config, inputs)
     log.close()
     if accelerator.is_main_process:
         shutil.copyfile(log.file, work / "log.jsonl")
-        _write(config, inputs, learner, work, workers)
+        _write(config, inputs, learner, work)
+    _predict(config, inputs, learner, work, workers, Part(accelerator.process_index, accelerator.num_processes))
     accelerator.wait_for_everyone()
     return {"steps": steps, "parameters": sum(p.numel() for p in learner.student.parameters())}
-
-
-def _accelerator(runtime: Config) -> Accelerator:
-    """What places models on devices, mixes precision and joins processes.
-
-    Raises:
-        RedistillError: as many processes were started as the study does not say.
-    """
-    accelerator = Accelerator(
-        cpu=runtime["device"] == "cpu", mixed_precision=MIXED[runtime["precision"]],
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
-    )  # fmt: skip
-    if accelerator.num_processes != runtime["processes"]:
-        raise RedistillError(
-            f"{accelerator.num_processes} processes were started, and the study says runtime.processes: "
-            f"{runtime['processes']}. Start as many, or just the command: it starts them itself"
-        )
-    return accelerator
 
 
 def _per_epoch(said: Config, data: examples.Examples) -> int:
@@ -194,27 +180,32 @@ def _stage(
     teachers: Teachers, accelerator: Accelerator,
 ) -> Stage:  # fmt: skip
     """A stage at its beginning: frozen, optimised, seeded, and prepared by accelerate."""
-    said, seed = config["stages"][index], config["seed"]
+    said, seed, runtime, whole = config["stages"][index], config["seed"], config["runtime"], learner
     _own(index, config, learner, teachers, data)
+    learner = distribution.to_train(whole, runtime)
     names = sorted({role.split()[1] for role in inputs if role.startswith(("outputs ", "teacher "))})
     heard = asked_for_logits(said, names) if said["teacher_outputs"] != "live" else []
     stored = {name: Stored(inputs, name, said["data"]) for name in heard}
-    loss = Loss(said, names, stored, _heads(config["task"], learner, teachers))
+    heads = _heads(config["task"], learner, teachers)
+    loss = Loss(said, names, stored, heads)
     taps = needed(config["modules"], list(said["loss"].values()), list(teachers.models))
     learner.listen(taps, said["precision"] is not None, loss.heard)
     teachers.listen(loss.live)
     freeze(learner, said["frozen"], said["trained"])
-    rows = _used_rows(said["optimiser"], data, learner)
+    rows = None if learner is not whole else _used_rows(said["optimiser"], data, learner)
     accelerator.free_memory()  # what it holds of the stage before
-    prepared, adjusted = accelerator.prepare(learner, optimiser(learner, said["optimiser"]))
-    rank = accelerator.process_index
-    noise = derived_seed(seed, f"dropout {index}" + (f" rank {rank}" if rank else ""))
+    distribution.sharded(learner, runtime, list(heads.values()), taps)
+    prepared, adjusted = distribution.prepared(accelerator, learner, optimiser(learner, said["optimiser"]), runtime)
+    rank, common = accelerator.process_index, derived_seed(seed, f"dropout {index}")
+    noise = derived_seed(seed, f"dropout {index} rank {rank}") if rank else common
+    if accelerator.num_processes > 1:
+        loss.across = Across(Part(rank, accelerator.num_processes))
     torch.manual_seed(noise)
     return Stage(
         index=index, said=said, steps=steps, per_epoch=_per_epoch(said, data), data=data,
         batches=Batches(data.lengths, said["batch_size"], derived_seed(seed, f"order {index}"), said["at_most"]),
-        noise=noise, loss=loss, learner=learner, rows=rows, prepared=prepared, teachers=teachers, optimiser=adjusted,
-        accelerator=accelerator, drawn=derived_seed(seed, f"views {index}"),
+        noise=noise, loss=loss, learner=learner, whole=whole, rows=rows, prepared=prepared, teachers=teachers,
+        optimiser=adjusted, accelerator=accelerator, drawn=derived_seed(seed, f"views {index}"), common=common,
     )  # fmt: skip
 
 
@@ -255,7 +246,7 @@ def _used_rows(optimiser: Config, data: examples.Examples, learner: Learner) -> 
     return use_rows(learner.student, data.tokens)
 
 
-def _write(config: Config, inputs: dict[str, Path], learner: Learner, work: Path, workers: int) -> None:
+def _write(config: Config, inputs: dict[str, Path], learner: Learner, work: Path) -> None:
     load.save(learner.student, inputs, work)
     beside = {
         f"{first}.{name}": tensor.contiguous()
@@ -264,7 +255,10 @@ def _write(config: Config, inputs: dict[str, Path], learner: Learner, work: Path
     if beside:
         save_file(beside, work / "auxiliary.safetensors")
     (work / "resolved.json").write_text(pretty(config), encoding="utf-8")
+
+
+def _predict(config: Config, inputs: dict[str, Path], learner: Learner, work: Path, workers: int, part: Part) -> None:
     if config["task"]["type"] != "unlabelled":
         data = predict.unseen(config, inputs, workers)
         _refuse_long(learner.student, int(data.lengths.max()))
-        predict.write(learner.student, data, config, work)
+        predict.write(learner.student, data, config, work, part)

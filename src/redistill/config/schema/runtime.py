@@ -14,7 +14,12 @@ class Runtime(Strict):
         "float32", description="Type of arithmetic; weights are float32. The 16-bit types train in mixed precision"
     )
     device: Literal["cpu", "cuda"] = Field("cpu", description="Where models run")
-    processes: PositiveInt = Field(1, description="Processes that train one run together, each on its own device")
+    devices: PositiveInt = Field(
+        1, description="Devices of one machine that train a run together, a process each; batches are cut among them"
+    )
+    strategy: Literal["ddp", "fsdp"] = Field(
+        "ddp", description="What each of several devices holds: the whole of what learns, or its share of it"
+    )
     threads: PositiveInt = Field(1, description="Threads of each process")
     portable: bool = Field(False, description="Pin instruction sets, so that every processor gives the same bytes")
 

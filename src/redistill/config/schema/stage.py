@@ -125,7 +125,7 @@ class Stage(Strict):
         None, description="Examples that are trained on, the same for all seeds; all of the data if not given"
     )
     steps: PositiveInt | None = Field(None, description="Optimiser steps; either this or `epochs`")
-    batch_size: PositiveInt = Field(description="Examples of one optimiser step, over all passes and processes")
+    batch_size: PositiveInt = Field(description="Examples of one optimiser step, over all passes and devices")
     accumulate: PositiveInt = Field(1, description="Passes that a batch is cut into, when memory is short")
     recompute: bool = Field(
         False,
