@@ -6,12 +6,12 @@
 #   envs/image.sh run COMMAND...     run a command in a fresh container, and remove that
 #   envs/image.sh study [STUDY]      make a study in a fresh container, and compare its tables with those in results/
 #   envs/image.sh list               the image's files: mode, owner, size, SHA-256
-#   envs/image.sh archive FILE       the image as an OCI archive, of which Apptainer makes a .sif
+#   envs/image.sh sif [FILE]         the same for Apptainer (redistill.sif)
 #   envs/image.sh base               a base image from Debian's packages (mmdebstrap), where no image registry is reached
 #
 #   IMAGE     the image's name (localhost/redistill)
 #   BASE      of which image it is made; another one than envs/Containerfile names
-#   LOCK      another lock file than envs/requirements.lock
+#   REDISTILL_LOCK  another lock file than envs/requirements.lock
 #   PIP_CONF  a pip.conf for the build: index, mirrors, proxies. A secret: the image does not have it
 #   CA        a file of certificates that pip is to trust, for the build and for runs; not in the image either
 #   BUILDAH   buildah with options, such as "buildah --root DIR --runroot DIR --storage-driver overlay"
@@ -23,7 +23,7 @@ cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
 
 IMAGE=${IMAGE:-localhost/redistill}
 BASE=${BASE:-$(sed -n 's/^ARG BASE=//p' envs/Containerfile)}
-LOCK=${LOCK:-envs/requirements.lock}
+LOCK=${REDISTILL_LOCK:-envs/requirements.lock}
 BASE_OF_DEBIAN=localhost/redistill-base
 read -ra buildah <<<"${BUILDAH:-buildah}"
 scratch=$(mktemp -d)
@@ -125,6 +125,20 @@ study() {
     stop
 }
 
+sif() {
+    needs apptainer
+    local from=(--build-arg bootstrap=oci-archive --build-arg "from=$scratch/image.tar")
+    if [[ $(id -u) == 0 ]]; then # then its files can be read where they lie
+        start "$IMAGE"
+        from=(--build-arg bootstrap=localimage --build-arg "from=$("${buildah[@]}" mount "$container")")
+    else
+        "${buildah[@]}" push --quiet "$IMAGE" "oci-archive:$scratch/image.tar" >&2
+    fi
+    apptainer build "${from[@]}" "$1" envs/redistill.def >&2
+    [[ -z $container ]] || stop
+    say "$1 is sha256:$(digest_of "$1")"
+}
+
 base() {
     needs mmdebstrap
     # No bytecode, as in the image itself; and none of what nobody reads in a container.
@@ -146,7 +160,7 @@ main() {
         twice) twice ;;
         list) list "$IMAGE" ;;
         study) study "$@" ;;
-        archive) "${buildah[@]}" push "$IMAGE" "oci-archive:${1:?FILE is missing}" >&2 ;;
+        sif) sif "${1:-redistill.sif}" ;;
         base) base ;;
         run)
             start "$IMAGE"
