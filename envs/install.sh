@@ -1,12 +1,17 @@
 #!/bin/sh
-# For the image's build alone: installs one part of the lock below /parts, as it will lie below the image's root.
+# For the image's build alone: installs one part of the lock that lies beside this file, or what redistill itself needs.
 #
-#   install.sh PART PYTHON LOCK     PART is tools, cuda, torch, rest (envs/parts.awk) or project
+#   install.sh tools PYTHON        the virtual environment, with the pip of the lock
+#   install.sh cuda|torch|rest     a part of the lock, as parts.awk has them
+#   install.sh project             redistill's entry points, and its user, below /project
 set -eu
 
-part=$1 python=$2 lock=/locked/${3##*/}
+part=$1
+beside=$(cd "$(dirname "$0")" && pwd)
 venv=/opt/redistill
-root=/parts/$part
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+export PYTHONDONTWRITEBYTECODE=1 HOME="$scratch"
 
 # The user's own pip settings and certificates, where the build was given some.
 if [ -s /run/secrets/pip ]; then export PIP_CONFIG_FILE=/run/secrets/pip; fi
@@ -14,29 +19,25 @@ if [ -s /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi
 
 install() {
     "$venv/bin/python" -m pip install --no-input --disable-pip-version-check --root-user-action ignore --quiet \
-        --no-cache-dir --no-compile --no-deps --no-build-isolation "$@"
+        --no-cache-dir --no-compile --no-deps --no-build-isolation --no-warn-script-location "$@"
 }
 
-mkdir -p "$root$venv"
-case $part in
-    project)
-        # Editable: whatever is mounted over /redistill is what runs.
-        install --root "$root" --no-index --editable /redistill
-        # Who is not in these has no name, which some libraries do not bear.
-        mkdir -p "$root/etc"
-        { cat /etc/passwd && echo 'redistill:x:1000:1000::/home/redistill:/bin/sh'; } >"$root/etc/passwd"
-        { cat /etc/group && echo 'redistill:x:1000:'; } >"$root/etc/group"
-        mkdir -p "$root/home/redistill"
-        chmod 1777 "$root/home/redistill" # for users of other numbers too
-        ;;
-    *)
-        awk -v part="$part" -f /locked/parts.awk "$lock" >"/locked/$part.lock"
-        if [ "$part" = tools ]; then
-            "$python" -m venv "$venv"
-            install --require-hashes -r "/locked/$part.lock"
-        elif [ -s "/locked/$part.lock" ]; then
-            install --require-hashes --root "$root" -r "/locked/$part.lock"
-        fi
-        ;;
-esac
-find "$root" "$venv" -type d -name __pycache__ -prune -exec rm -rf {} +
+if [ "$part" = project ]; then
+    # Editable: whatever is mounted over /redistill is what runs.
+    install --root /project --no-index --editable /redistill
+    # Who is not in these has no name, which some libraries do not bear.
+    mkdir -p /project/etc /project/home/redistill
+    { cat /etc/passwd && echo 'redistill:x:1000:1000::/home/redistill:/bin/sh'; } >/project/etc/passwd
+    { cat /etc/group && echo 'redistill:x:1000:'; } >/project/etc/group
+    chmod 1777 /project/home/redistill # for users of other numbers too
+    exit
+fi
+awk -v part="$part" -f "$beside/parts.awk" "$beside"/*.lock >"$scratch/part.lock"
+if [ "$part" = tools ]; then
+    "$2" -m venv "$venv"
+    install --require-hashes -r "$scratch/part.lock"
+    find "$venv" -type d -name __pycache__ -prune -exec rm -rf {} +
+elif [ -s "$scratch/part.lock" ]; then
+    install --require-hashes -r "$scratch/part.lock"
+fi
+if [ "$part" = rest ]; then "$venv/bin/python" -m pip --disable-pip-version-check check; fi
