@@ -72,7 +72,7 @@ build() {
     )
     [[ -z ${PIP_CONF:-} ]] || arguments+=(--secret "id=pip,src=$PIP_CONF")
     [[ -z ${CA:-} ]] || arguments+=(--secret "id=ca,src=$CA")
-    "${buildah[@]}" bud --layers --timestamp 0 --file "$scratch/context/envs/Containerfile" --tag "$name" \
+    "${buildah[@]}" bud --layers --force-rm --timestamp 0 --file "$scratch/context/envs/Containerfile" --tag "$name" \
         "${arguments[@]}" "$@" "$scratch/context" >&2
     say "$name is sha256:$(id_of "$name")"
 }
