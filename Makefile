@@ -5,7 +5,7 @@ CORES ?= all
 UPGRADE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup validators reproduce test lint fuzz kills devices tamper steps bench lock clean
+.PHONY: help setup validators reproduce test lint fuzz kills devices tamper steps bench lock base image sif contained clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,18 @@ lint: setup ## check style, types and rules
 
 lock: ## make envs/requirements.lock from pyproject.toml (UPGRADE=1 moves versions; else they stay where they can)
 	@bash envs/lock.sh $(if $(UPGRADE),--upgrade)
+
+base: ## make a base image from Debian's packages, where no image registry is reached (BASE=localhost/redistill-base)
+	@bash envs/image.sh base
+
+image: ## build the container's image from the last commit (BASE=, PIP_CONF=, CA=, BUILDAH=; docs/containers.md)
+	@bash envs/image.sh build
+
+sif: ## make redistill.sif of that image, for --sdm apptainer
+	@bash envs/image.sh sif
+
+contained: ## the long form of the container's tests: make a study in the image, compare its tables (STUDY=, CORES=)
+	@bash envs/image.sh study $(STUDY)
 
 clean: ## remove .venv and caches; store/ and results/ stay
 	rm -rf .venv .venv-validators .mypy_cache .pytest_cache .ruff_cache .hypothesis .snakemake build src/*.egg-info

@@ -1,11 +1,15 @@
 """Every table of a study: `snakemake --cores all`, or `--config study=NAME` for another than `embedded`.
 
-With `--config remote=NAME`, what others have pushed to that remote of DVC's is brought before anything is made.
+With `--config remote=NAME`, what others have pushed to that remote of DVC's is brought before anything is made. With
+`--sdm apptainer`, jobs run in redistill.sif, or in what `--config image=NAME` names.
 """
 
 import sys
 from pathlib import Path
 
+from snakemake.settings.types import DeploymentMethod
+
+from redistill import container
 from redistill.errors import RedistillError
 from redistill.jobs import begin, bring, keep_warm, to_publish
 from redistill.patterns import pattern
@@ -14,9 +18,11 @@ from redistill.specification import write_specifications
 
 STUDY = config.get("study", "embedded")
 TRUST = " --trust-plugins" if config.get("trust_plugins") else ""
-MAKE = f"exec {sys.executable} -m redistill.job make{TRUST}"
+CONTAINED = DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
 
 try:
+    IMAGE = container.image(Path(workflow.basedir), config.get("image")) if CONTAINED else None
+    PYTHON = container.python(Path(workflow.basedir), IMAGE)
     PLAN = make_plan(Path(workflow.basedir), STUDY)
     if workflow.is_main_process:
         if config.get("remote") and not workflow.output_settings.dryrun:
@@ -26,6 +32,11 @@ except RedistillError as error:
     print(f"{error}\nNothing was started.", file=sys.stderr)
     sys.exit(2)
 write_specifications(PLAN)
+MAKE = f"{PYTHON} -m redistill.job make{TRUST}"
+
+if IMAGE:
+
+    containerized: IMAGE
 
 
 include: "workflow/rules/plan.smk"
@@ -42,7 +53,7 @@ localrules:
 
 
 onstart:
-    if workflow.is_main_process and workflow.local_exec:
+    if workflow.is_main_process and workflow.local_exec and not IMAGE:
         keep_warm(PLAN)
 
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Makes envs/requirements.lock from the dependencies in pyproject.toml; `--upgrade` moves every version that may move.
+# REDISTILL_LOCK names another file to make, as for builds without CUDA (docs/containers.md).
 set -euo pipefail
 unset CDPATH PYTHONHOME PYTHONPATH
 cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
 
-lock=envs/requirements.lock
+lock=${REDISTILL_LOCK:-envs/requirements.lock}
 python=${PYTHON:-$(bash envs/setup.sh --print-python)}
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT

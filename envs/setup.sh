@@ -7,12 +7,13 @@
 #
 #   PYTHON                  the Python to use, in place of the first on PATH that fits
 #   REDISTILL_MIN_FREE_GB   free disk that a new .venv needs (8)
+#   REDISTILL_LOCK          another lock file than envs/requirements.lock
 set -euo pipefail
 unset CDPATH PYTHONHOME PYTHONPATH
 cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
 
 venv=.venv
-lock=envs/requirements.lock
+lock=${REDISTILL_LOCK:-envs/requirements.lock}
 log=$venv/setup.log
 stamp=$venv/.setup-done             # what a finished .venv was made from, then the packages that it has
 unfinished=$venv/.setup-unfinished  # is there from the first change to .venv until the last

@@ -10,7 +10,7 @@ from redistill import registry
 from redistill.errors import RedistillError
 from redistill.plan import Node, Plan
 from redistill.provenance import store
-from redistill.provenance.keys import canonical, fingerprint
+from redistill.provenance.keys import canonical, fingerprint, versions
 
 
 def specification(root: Path, key: str) -> Path:
@@ -64,7 +64,8 @@ def read_specification(root: Path, key: str) -> Specification:
     """A planned node, as it was planned; from here on this process knows the study's plugins.
 
     Raises:
-        RedistillError: nothing with this key was planned, or the code has changed since.
+        RedistillError: nothing with this key was planned, the code has changed since, or what runs here has other
+            versions of packages than what planned, as in a container that was made from another lock.
     """
     file = specification(root, key)
     if not file.is_file():
@@ -74,6 +75,14 @@ def read_specification(root: Path, key: str) -> Specification:
     registry.use(registry.Plugin(p["kind"], p["name"], root / p["file"], p["sha256"]) for p in value["plugins"])
     if node.key != key or _code_now(node.parts["code"]) != node.parts["code"]:
         raise RedistillError(f"{node.title}: the code has changed since {key} was planned; start again")
+    planned: dict[str, str] = node.parts["packages"]
+    here = versions(tuple(planned))
+    other = [f"{name} {here[name]} for {version}" for name, version in planned.items() if here[name] != version]
+    if other:
+        raise RedistillError(
+            f"{node.title}: planned with other packages than run here ({', '.join(other)}): plan and jobs need one "
+            "environment; `redistill environment` says how each differs from the lock"
+        )
     inputs = {role: root / folder for role, folder in value["input_folders"].items()}
     given = {name: Path(path) for name, path in value["given"].items()}
     return Specification(node, inputs, given, value["checkpoints"], value["workers"])

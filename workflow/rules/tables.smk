@@ -103,7 +103,7 @@ rule publish_again:
         mem_mb=500,
         runtime=10,
     params:
-        publish=f"exec {sys.executable} -m redistill publish",
+        publish=f"{PYTHON} -m redistill publish",
         study=STUDY,
     message:
         "Put results/{params.study} right"
