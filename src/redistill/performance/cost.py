@@ -49,15 +49,19 @@ class Made:
     size: int
 
 
-def read_records(root: Path, machine: dict[str, Any] | None = None) -> list[Made]:
+def read_records(
+    root: Path, machine: dict[str, Any] | None = None, processor: str | None = None
+) -> list[Made]:
     """The records in the store that can be read, in the order of their start, of what has the same name and config the
-    latest; of one kind of machine, if it is given.
+    latest; of one kind of machine, or of one processor, if it is given.
     """
     found = []
     for file in (root / "store" / "records").glob("*.json"):
         try:
             noted = record.read(file)
             if machine is not None and _kind_of(noted["machine"]) != _kind_of(machine):
+                continue
+            if processor not in (None, noted["machine"].get("processor")):
                 continue
             found.append(
                 Made(
@@ -82,6 +86,15 @@ def _size(root: Path, key: str) -> int:
         value: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
         return sum(entry["size"] for entry in value["files"].values())
     return 0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Steps of a run, examples that it trains on in them, and examples that are only predicted."""
+
+    steps: int
+    trained: int
+    predicted: int
 
 
 class Known:
@@ -137,26 +150,33 @@ class Known:
 
     def work(self, key: str) -> float | None:
         """Tokens or images trained on, and a third of those predicted; None if nobody knows how much data there is."""
-        parts = self.parts[key]
-        config, inputs = parts["config"], parts["inputs"]
-        sizes = self.sizes(inputs["dataset"])
-        if sizes is None:
+        seen, inputs = self.seen(key), self.parts[key]["inputs"]
+        if seen is None:
             return None
         length = self.length(inputs["tokens"]) if "tokens" in inputs else 1.0
+        return length * (seen.trained + PREDICTED * seen.predicted)
+
+    def seen(self, key: str) -> Seen | None:
+        """How many examples a run, or teacher outputs, look at; None if nobody knows how much data there is."""
+        config, sizes = self.parts[key]["config"], self.sizes(self.parts[key]["inputs"]["dataset"])
+        if sizes is None:
+            return None
         if "stages" not in config:
-            return PREDICTED * length * sizes.get(config["split"], 0)
-        evaluation, trained, predicted = config["evaluation"], 0.0, 0.0
+            shown = sizes.get(config["split"], 0) * (config.get("views") or 1)
+            return Seen(math.ceil(shown / config.get("batch_size", 64)), 0, shown)
+        evaluation, steps, trained, predicted = config["evaluation"], 0, 0, 0
         for stage in config["stages"]:
             data = sum(sizes.get(split, 0) for split in stage["data"])
             data = min(data, stage.get("at_most") or data)
             an_epoch = math.ceil(data / stage["batch_size"]) or 1
-            steps = stage["steps"] or stage["epochs"] * an_epoch
-            trained += steps * min(stage["batch_size"], data)
+            of_stage = stage["steps"] or stage["epochs"] * an_epoch
+            steps += of_stage
+            trained += of_stage * min(stage["batch_size"], data)
             if evaluation["checkpoint"] == "best":
-                predicted += math.ceil(steps / an_epoch) * sizes.get(evaluation["split"], 0)
+                predicted += math.ceil(of_stage / an_epoch) * sizes.get(evaluation["split"], 0)
         if config["task"]["type"] != "unlabelled":
             predicted += sizes.get("dev", 0) + sizes.get("select", 0)
-        return length * (trained + PREDICTED * predicted)
+        return Seen(steps, trained, predicted)
 
     def sizes(self, key: str) -> dict[str, int] | None:
         """Examples in each split of a data set: as counted when it was made, else as its task says."""

@@ -1,0 +1,260 @@
+"""What each thing of a plan asks of a machine: seconds on each kind of node, cores, GPUs, memory, and bytes to move.
+
+Seconds come from the thing's own record, else from the cost model, which is made from records; else, of what trains or
+predicts, from how many operations that is and how many of them the machine attains in a second. Imports no torch but
+for the last of these, and only for images.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import median
+from typing import Any
+
+from redistill.config import schema
+from redistill.errors import RedistillError
+from redistill.performance import cost, operations, size
+from redistill.performance.simulate import Job, Room
+from redistill.plan import Node, Plan
+
+RECORD, BY_OPERATIONS, UNKNOWN = "its own record", "operations", "nothing"
+HEAVY = ("teacher", "student", "outputs")  # what trains or predicts with a model
+LIGHT = 1000 << 20  # bytes of memory that any other job is given, as its rule says
+FETCHED = ("hub", "url", "pypi")  # origins outside of this machine
+MB = 1e6
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a thing asks of the machine. `made` and `fetched` are bytes, None where nobody knows how many."""
+
+    node: Node
+    job: Job
+    how: str
+    made: int | None
+    fetched: int | None
+    read: int
+
+
+def cores_of(node: Node) -> int:
+    """Cores that a job is given, as the rules say."""
+    runtime = node.config.get("runtime")
+    heavy = runtime is not None and node.kind in HEAVY
+    return runtime["threads"] * runtime["processes"] if runtime is not None and heavy else 1
+
+
+def gpus_of(node: Node) -> int:
+    """GPUs that a job takes: one for each of its processes."""
+    runtime = node.config.get("runtime")
+    on_gpu = runtime is not None and node.kind in HEAVY and runtime["device"] == "cuda"
+    return int(runtime["processes"]) if on_gpu else 0
+
+
+class Needs:
+    """Kept as a class, since all that is asked of one thing is asked of the same models of cost, made once."""
+
+    def __init__(self, plan: Plan, machine: schema.Machine, made: list[cost.Made]):
+        self.plan, self.machine = plan, machine
+        things = list(plan.nodes.values())
+        self.model = cost.fitted(plan.root, made, things)
+        self.quiet = cost.fitted(plan.root, made, things, "core_seconds")
+        self.known = self.model.known
+        self.own = {(m.title, cost.canonical(m.parts["config"])): m for m in made}
+        self.sizes: dict[str, int | None] = {}
+        self.rates = self._rates(made)
+
+    def of(self, nodes: list[Node]) -> list[Need]:
+        """What these need, inputs first.
+
+        Raises:
+            RedistillError: one fits on no node of the machine.
+        """
+        wanted = {node.key for node in nodes}
+        found = []
+        for node in self.plan.nodes.values():
+            self.sizes[node.key] = self._size(node)
+            if node.key in wanted:
+                found.append(self._of(node))
+        return found
+
+    def _of(self, node: Node) -> Need:
+        made, read = self.sizes[node.key], sum(self.sizes[key] or 0 for key in node.inputs.values())
+        origin = node.config.get("origin", {}).get("type")
+        fetched = made if origin in FETCHED else 0
+        room = self._room(node)
+        seconds, how = dict[str, float](), UNKNOWN
+        for kind, nodes in self.machine.nodes.items():
+            if (nodes.gpus.count if nodes.gpus else 0) < room.gpus or nodes.cores < room.cores:
+                continue
+            worked, how = self._seconds(node, nodes)
+            moved = ((made or 0) + read) / MB / self.machine.storage if self.machine.storage else 0.0
+            if self.machine.network and fetched:
+                moved += fetched / MB / self.machine.network
+            seconds[kind] = worked + moved + self.machine.pace.job
+        if not seconds:
+            raise RedistillError(f"{node.kind} {node.title} needs {_words(room)}, and the machine has no such node")
+        job = Job(node.key, seconds, tuple(node.inputs.values()), room, 0, len(node.inputs))
+        return Need(node, job, how, made, fetched, read)
+
+    def _room(self, node: Node) -> Room:
+        cores, gpus = cores_of(node), gpus_of(node)
+        if self.machine.queue is None:  # Snakemake gives a job what there is
+            cores = min(cores, max(nodes.cores for nodes in self.machine.nodes.values()))
+        return Room(cores, gpus, self._memory(node))
+
+    def _memory(self, node: Node) -> int:
+        """Bytes of the host's: as such jobs took, else by the shape of the model."""
+        if node.kind not in HEAVY:
+            return LIGHT
+        like = self.model.alike.get(self.known.step(node.key)[cost.LEVELS[1]], [])
+        if like:
+            return max(made.peak_mib for made in like) << 20
+        if gpus_of(node):
+            return 3 * LIGHT
+        counted = self._counted(node) if node.config["task"]["input"] == "image" else None
+        by_size = size.PROCESS + 4 * size.FLOAT * counted.parameters if counted else None
+        return (size.memory(self.known, node.key) if node.kind != "outputs" else None) or by_size or 3 * LIGHT
+
+    # --- seconds -----------------------------------------------------------------------------------------------------
+
+    def _seconds(self, node: Node, nodes: schema.Nodes) -> tuple[float, str]:
+        found = self._recorded(node)
+        if found is not None:
+            seconds, start, how = found
+            if gpus_of(node) and nodes.gpus:
+                return start / nodes.speed + (seconds - start) / nodes.gpus.speed, how
+            return seconds / nodes.speed, how
+        by_operations = self._by_operations(node, nodes) if node.kind in HEAVY else None
+        return (by_operations, BY_OPERATIONS) if by_operations is not None else (0.0, UNKNOWN)
+
+    def _recorded(self, node: Node) -> tuple[float, float, str] | None:
+        """Seconds if nothing else runs, how many of them pass before the first step, and how that is known."""
+        kind = node.parts["kind"]
+        own = self.own.get((node.title, cost.canonical(node.config)))
+        if own is not None and own.parts["kind"] == kind:
+            seconds, core_seconds, how = own.seconds, own.core_seconds, RECORD
+        else:
+            guess = self.model.guess(node.key, kind, node.title)
+            if guess is None:
+                return None
+            work = self.quiet.guess(node.key, kind, node.title)
+            seconds, how = guess.seconds, guess.level
+            core_seconds = work.seconds if work is not None else seconds
+            if how == cost.LEVELS[-1] and kind in self.rates and (amount := self._amount(node.parts)):
+                seconds = core_seconds = self.rates[kind] * amount
+        if kind in ("data", "model") or gpus_of(node):  # what waits for a disk, a network or a GPU counts no cores
+            quiet = seconds
+        else:
+            quiet = min(core_seconds / cores_of(node), seconds)
+        start = self.model.starts.get(self.model._family(node.parts), 0.0) if kind in cost.MODELLED else 0.0
+        return quiet, min(start, quiet), how
+
+    def _by_operations(self, node: Node, nodes: schema.Nodes) -> float | None:
+        """Seconds of training and predicting: of computing, of the least that a step takes, or of decoding images,
+        whichever is longest. None if either side is not known.
+        """
+        runtime, seen = node.config["runtime"], self.known.seen(node.key)
+        counted, on_gpu = self._operations(node), gpus_of(node)
+        attained = nodes.gpus.operations if on_gpu and nodes.gpus else nodes.operations
+        rate = attained.get(runtime["precision"])
+        if seen is None or counted is None or rate is None:
+            return None
+        at_once = on_gpu or cores_of(node)
+        least = nodes.gpus.step if on_gpu and nodes.gpus else 0.0
+        seconds = max(counted / (rate * at_once), seen.steps * least)
+        if nodes.images and node.config["task"]["input"] == "image" and self._from_files(node):
+            workers = max(1, self.plan.checked.study.loading.workers) * runtime["processes"]
+            seconds = max(seconds, (seen.trained + seen.predicted) / (nodes.images * workers))
+        return seconds
+
+    def _from_files(self, node: Node) -> bool:
+        """Whether a task's images are large enough to be decoded anew for every epoch."""
+        shape = node.config["task"]["image_shape"]
+        return bool(shape) and min(shape[1:]) >= 128
+
+    def _operations(self, node: Node) -> float | None:
+        """Floating-point operations: three forward passes for what is trained on, one of each live teacher."""
+        by_shape = size.operations(self.known, node.key)
+        counted, work = self._counted(node), self.known.work(node.key)
+        if by_shape is not None or counted is None or work is None:
+            return by_shape
+        teachers = [self.plan.nodes[key] for role, key in node.inputs.items() if role.startswith("teacher ")]
+        live = sum(one.operations for t in teachers if t.kind in HEAVY and (one := self._counted(t)) is not None)
+        return work * (3 * counted.operations + live)
+
+    def _counted(self, node: Node) -> operations.Counted | None:
+        if node.kind == "outputs":
+            return self._counted(self.plan.nodes[node.inputs["teacher"]])
+        recipe, task = (*node.title.split(" · "), "")[:2]
+        return self._models.get((recipe, task))
+
+    @cached_property
+    def _models(self) -> dict[operations.Pair, operations.Counted]:
+        return operations.counted(self.plan)
+
+    # --- amounts and sizes -------------------------------------------------------------------------------------------
+
+    def _rates(self, made: list[cost.Made]) -> dict[str, float]:
+        """Core-seconds for each example, by kind, of what is done to examples one by one."""
+        rates: dict[str, list[float]] = defaultdict(list)
+        for one in made:
+            amount = self._amount(one.parts) if one.parts["kind"] in ("dataset", "tokens", "cell", "table") else None
+            if amount:
+                rates[one.parts["kind"]].append(one.core_seconds / amount)
+        return {kind: median(found) for kind, found in rates.items()}
+
+    def _amount(self, parts: dict[str, Any]) -> float | None:
+        """Examples that are read, or evaluated for each run; of a table, drawn for each run and comparison."""
+        kind, inputs = parts["kind"], parts["inputs"]
+        if kind == "dataset":
+            sizes = self.known.sizes(cost.key_of(parts))
+        elif kind == "tokens":
+            sizes = self.known.sizes(inputs["dataset"])
+        elif kind == "cell":
+            runs = [key for role, key in inputs.items() if role.startswith("seed ")]
+            return self._dev(inputs) * len(runs)
+        else:
+            return self._drawn(parts)
+        return float(sum(sizes.values())) if sizes else None
+
+    def _dev(self, cell_inputs: dict[str, str]) -> float:
+        for role, key in cell_inputs.items():
+            dataset = key if role == "dataset" else self.known.parts.get(key, {"inputs": {}})["inputs"].get("dataset")
+            sizes = self.known.sizes(dataset) if dataset else None
+            if sizes and "dev" in sizes:
+                return float(sizes["dev"])
+        return 0.0
+
+    def _drawn(self, table: dict[str, Any]) -> float:
+        config, inputs, total = table["config"], table["inputs"], 0.0
+        for comparison in config["comparisons"]:
+            for task in comparison["tasks"] or [column["task"] for column in config["columns"]]:
+                cells = [inputs.get(f"{comparison[side]}:{task}") for side in ("row", "against")]
+                parts = [self.known.parts[cell] for cell in cells if cell in self.known.parts]
+                if len(parts) == 2:
+                    total += sum(self._amount(one) or 0.0 for one in parts)
+        return total
+
+    def _size(self, node: Node) -> int | None:
+        """Bytes of a thing, as it was or as such things were; None of what is fetched for the first time."""
+        kind = node.parts["kind"]
+        guess = self.model.guess(node.key, kind, node.title)
+        if guess is not None and guess.size and (guess.level != cost.LEVELS[-1] or kind not in ("data", "model")):
+            return guess.size
+        if kind in ("run", "model"):
+            shape = size.shape_of(self.known, node.key)
+            parameters = shape.parameters if shape else None
+            if parameters is None and kind == "run" and (counted := self._counted(node)):
+                parameters = counted.parameters
+            return size.FLOAT * parameters if parameters else None
+        if kind == "outputs":
+            seen = self.known.seen(node.key)
+            classes = len(node.config["task"]["labels"] or [0])
+            return size.FLOAT * classes * seen.predicted if seen else None
+        return guess.size if guess is not None and kind != "data" else None
+
+
+def _words(room: Room) -> str:
+    from redistill.performance.simulate import said
+
+    return said(room)
