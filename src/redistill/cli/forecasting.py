@@ -17,9 +17,7 @@ def refuse_without_profile(**given: Any) -> None:
             raise RedistillError(f"--{name} is of a simulation: say on which machine, with --profile NAME")
 
 
-def show_forecast(
-    root: Path, study: str, machine: str, anew: bool, to_json: Path | None, picture: Path | None
-) -> None:
+def show_forecast(root: Path, study: str, machine: str, anew: bool, to_json: Path | None, picture: Path | None) -> None:
     """Simulate a study on a machine and print what it would take; write numbers and picture where they are wanted."""
     from redistill.config.machines import read_machine
     from redistill.performance import forecast_picture

@@ -15,8 +15,9 @@ def read_machine(root: Path, written: str) -> tuple[str, schema.Machine]:
     Raises:
         ConfigError: there is none, or it has mistakes; with all of them, each at its place.
     """
-    name = compose.name_of(FOLDER, written)
-    if name != written or not written.endswith(".yaml"):
+    of_project = written.removeprefix("./").startswith(f"configs/{FOLDER}/")
+    if of_project or not written.endswith(".yaml"):
+        name = compose.name_of(FOLDER, written)
         return name, compose.validate(schema.Machine, compose.read(root, FOLDER, name))
     document = load(Path(written))
     return Path(written).stem, compose.validate(schema.Machine, _mapping(document))

@@ -49,9 +49,7 @@ class Made:
     size: int
 
 
-def read_records(
-    root: Path, machine: dict[str, Any] | None = None, processor: str | None = None
-) -> list[Made]:
+def read_records(root: Path, machine: dict[str, Any] | None = None, processor: str | None = None) -> list[Made]:
     """The records in the store that can be read, in the order of their start, of what has the same name and config the
     latest; of one kind of machine, or of one processor, if it is given.
     """

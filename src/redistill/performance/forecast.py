@@ -1,12 +1,4 @@
-"""What a study would take on a machine: its plan laid on a profile's nodes, and the sums that people ask for.
-
-    from redistill.config.machines import read_machine
-    from redistill.performance.forecast import forecast
-
-    name, machine = read_machine(root, "gpu-node")
-    found = forecast(make_plan(root, "paper"), machine, name)
-    found.schedule.end, found.numbers()
-"""
+"""What a study would take on a machine: its plan laid on a profile's nodes, and the sums that people ask for."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -149,14 +141,15 @@ def _bytes(number: float) -> str:
     return f"{number / 1e9:,.1f} GB" if number >= 1e9 else f"{number / 1e6:,.0f} MB"
 
 
-def forecast(plan: Plan, machine: schema.Machine, name: str = "", anew: bool = False) -> Forecast:
-    """Simulate what is missing of a study on a machine; with `anew`, all of it.
+def forecast(plan: Plan, machine: schema.Machine, name: str = "", anew: bool = False, quiet: bool = True) -> Forecast:
+    """Simulate what is missing of a study on a machine; with `anew`, all of it. Where not `quiet`, what was recorded
+    takes as long as the clock said, with whatever else ran then.
 
     Raises:
         RedistillError: something fits on no node; or the profile's reference has no records here.
     """
     nodes = list(plan.nodes.values()) if anew else plan.missing()
-    needs = Needs(plan, machine, _records(plan, machine)).of(nodes)
+    needs = Needs(plan, machine, _records(plan, machine), quiet).of(nodes)
     schedule = simulate([need.job for need in needs], places_of(machine), delays_of(machine))
     chain = [job.key for job in longest_chain(need.job for need in needs)]
     return Forecast(plan.checked.name, name, machine, {need.node.key: need for need in needs}, schedule, chain)

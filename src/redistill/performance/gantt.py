@@ -104,15 +104,13 @@ def _hours(seconds: int, step: int) -> str:
     return f"{seconds // 3600} h" if step < 86400 else f"{seconds // 86400} d"
 
 
-def drawn(
-    bar: Bar, x: float, y: float, width: float, pitch: int, own_row: bool, framed: bool = False
-) -> list[str]:
+def drawn(bar: Bar, x: float, y: float, width: float, pitch: int, own_row: bool, framed: bool = False) -> list[str]:
     """One thing, with its title beside it or, where there is room, within."""
     said = f"{bar.title}, {bar.seconds:.1f} s"
     hint = f"{bar.kind}: {said}, {bar.core_seconds:.1f} core-seconds, {bar.peak_mib} MiB"
-    frame, height = ' class="framed"' if framed else "", max(pitch - 3, 1)
+    height, look = max(pitch - 3, 1), f'fill="{COLOURS[bar.kind]}"' + ' class="framed"' * framed
     lines = [
-        f'<rect x="{x:.1f}" y="{y + 1:g}" width="{width:.1f}" height="{height}" rx="2" fill="{COLOURS[bar.kind]}"{frame}>'
+        f'<rect x="{x:.1f}" y="{y + 1:g}" width="{width:.1f}" height="{height}" rx="2" {look}>'
         f"<title>{escape(hint)}</title></rect>"
     ]
     if own_row:

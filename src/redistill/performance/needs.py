@@ -16,6 +16,7 @@ from redistill.errors import RedistillError
 from redistill.performance import cost, operations, size
 from redistill.performance.simulate import Job, Room
 from redistill.plan import Node, Plan
+from redistill.provenance.keys import canonical, key_of
 
 RECORD, BY_OPERATIONS, UNKNOWN = "its own record", "operations", "nothing"
 HEAVY = ("teacher", "student", "outputs")  # what trains or predicts with a model
@@ -51,15 +52,18 @@ def gpus_of(node: Node) -> int:
 
 
 class Needs:
-    """Kept as a class, since all that is asked of one thing is asked of the same models of cost, made once."""
+    """Kept as a class, since all that is asked of one thing is asked of the same models of cost, made once.
 
-    def __init__(self, plan: Plan, machine: schema.Machine, made: list[cost.Made]):
-        self.plan, self.machine = plan, machine
+    `quiet` is whether seconds are those of the processor's work, as if nothing else had run when it was recorded.
+    """
+
+    def __init__(self, plan: Plan, machine: schema.Machine, made: list[cost.Made], quiet: bool = True):
+        self.plan, self.machine, self.if_quiet = plan, machine, quiet
         things = list(plan.nodes.values())
         self.model = cost.fitted(plan.root, made, things)
         self.quiet = cost.fitted(plan.root, made, things, "core_seconds")
         self.known = self.model.known
-        self.own = {(m.title, cost.canonical(m.parts["config"])): m for m in made}
+        self.own = {(m.title, canonical(m.parts["config"])): m for m in made}
         self.sizes: dict[str, int | None] = {}
         self.rates = self._rates(made)
 
@@ -128,9 +132,9 @@ class Needs:
         return (by_operations, BY_OPERATIONS) if by_operations is not None else (0.0, UNKNOWN)
 
     def _recorded(self, node: Node) -> tuple[float, float, str] | None:
-        """Seconds if nothing else runs, how many of them pass before the first step, and how that is known."""
+        """Seconds, how many of them pass before the first step, and how that is known."""
         kind = node.parts["kind"]
-        own = self.own.get((node.title, cost.canonical(node.config)))
+        own = self.own.get((node.title, canonical(node.config)))
         if own is not None and own.parts["kind"] == kind:
             seconds, core_seconds, how = own.seconds, own.core_seconds, RECORD
         else:
@@ -142,7 +146,9 @@ class Needs:
             core_seconds = work.seconds if work is not None else seconds
             if how == cost.LEVELS[-1] and kind in self.rates and (amount := self._amount(node.parts)):
                 seconds = core_seconds = self.rates[kind] * amount
-        if kind in ("data", "model") or gpus_of(node):  # what waits for a disk, a network or a GPU counts no cores
+        if (
+            kind in ("data", "model") or gpus_of(node) or not self.if_quiet
+        ):  # what waits for a disk, a network or a GPU counts no cores
             quiet = seconds
         else:
             quiet = min(core_seconds / cores_of(node), seconds)
@@ -207,7 +213,7 @@ class Needs:
         """Examples that are read, or evaluated for each run; of a table, drawn for each run and comparison."""
         kind, inputs = parts["kind"], parts["inputs"]
         if kind == "dataset":
-            sizes = self.known.sizes(cost.key_of(parts))
+            sizes = self.known.sizes(key_of(parts))
         elif kind == "tokens":
             sizes = self.known.sizes(inputs["dataset"])
         elif kind == "cell":

@@ -1,9 +1,9 @@
 """Lay jobs on a machine in the order in which Snakemake would: events in time, nothing drawn by chance.
 
 Snakemake has one thread. In each round it looks at all jobs that could begin, takes those with the highest priority
-first, of these the ones with most inputs, as its greedy scheduler does, and starts or submits as many as it may. Without
-a queue it counts cores, GPUs and memory of its own node. With one it counts jobs alone: each waits there until it may
-begin, then for the first node that has room for it, and what finds none lets others pass.
+first, of these the ones with most inputs, as its greedy scheduler does, and starts or submits as many as it may.
+Without a queue it counts cores, GPUs and memory of its own node. With one it counts jobs alone: each waits there until
+it may begin, then for the first node that has room for it, and what finds none lets others pass.
 """
 
 import heapq
@@ -200,7 +200,7 @@ class _Simulation:
             self._at(then, ROUND)
 
     def _chosen(self) -> list[Job]:
-        chosen = []
+        chosen = list[Job]()
         while True:
             job = next((job for _, job in self.ready.heads() if self._may(job)), None)
             if job is None:
@@ -225,16 +225,12 @@ class _Simulation:
             self.free[place] -= job.needs
             self.runs_on[job.key] = place
             end = now + job.seconds[self.places[place].kind]
-            self.schedule.placed.append(
-                Placed(job, place, self.ready_at[job.key], self.given_at[job.key], now, end)
-            )
+            self.schedule.placed.append(Placed(job, place, self.ready_at[job.key], self.given_at[job.key], now, end))
             self._at(end, END, job)
 
     def _place_for(self, job: Job) -> int | None:
         """The node that a job begins on: without GPUs if it needs none, the fastest, the first."""
-        room = [
-            i for i, place in enumerate(self.places) if place.kind in job.seconds and self.free[i].fits(job.needs)
-        ]
+        room = [i for i, place in enumerate(self.places) if place.kind in job.seconds and self.free[i].fits(job.needs)]
 
         def rank(i: int) -> tuple[float, float, int]:
             unused = self.places[i].has.gpus if not job.needs.gpus else 0

@@ -14,12 +14,13 @@ class Gpus(Strict):
 
     count: PositiveInt = Field(description="How many a node has")
     speed: PositiveFloat = Field(
-        1.0, description="How many times as fast as a GPU of the reference, for runs like those that were recorded there"
+        1.0,
+        description="How many times as fast as a GPU of the reference, for runs like those that were recorded there",
     )
     operations: Attained = Field(
         default={},
-        description="Floating-point operations a second that training attains on one, by precision; for runs like which "
-        "none was recorded",
+        description="Floating-point operations a second that training attains on one, by precision; for runs like "
+        "which none was recorded",
     )
     step: NonNegativeFloat = Field(0.0, description="Seconds that a step takes at least, however small the model is")
 
@@ -40,7 +41,8 @@ class Nodes(Strict):
         "which none was recorded",
     )
     images: PositiveFloat | None = Field(
-        None, description="Images from files that one core decodes and transforms in a second; without, it takes no time"
+        None,
+        description="Images from files that one core decodes and transforms in a second; without, it takes no time",
     )
     price: NonNegativeFloat = Field(0.0, description="Price of one node for an hour")
 
@@ -49,7 +51,9 @@ class Queue(Strict):
     """A batch system between Snakemake and the nodes."""
 
     jobs: PositiveInt = Field(description="Jobs that Snakemake has submitted at once, as `--jobs` says")
-    delay: NonNegativeFloat = Field(0.0, description="Seconds from a job's submission until it may begin on a free node")
+    delay: NonNegativeFloat = Field(
+        0.0, description="Seconds from a job's submission until it may begin on a free node"
+    )
     submission: NonNegativeFloat = Field(0.0, description="Seconds that it takes Snakemake to submit a job")
     noticed: NonNegativeFloat = Field(
         0.0, description="Seconds from a job's end until Snakemake knows; half of the time between its questions"
@@ -81,8 +85,8 @@ class Machine(Strict):
     network: PositiveFloat | None = Field(None, description="MB a second at which data and models are fetched")
     storage: PositiveFloat | None = Field(None, description="MB a second at which a job reads and writes the store")
     billed: Literal["nodes", "jobs"] = Field(
-        "nodes", description="What is paid: every node from begin to end, or the part of a node that a job has, while "
-        "it runs"
+        "nodes",
+        description="What is paid: every node from begin to end, or the part of a node that a job has, while it runs",
     )
     currency: Annotated[str, Field(max_length=12)] = Field("", description="What prices are in")
 
