@@ -137,6 +137,21 @@ def test_of_what_neither_records_nor_operations_tell_anything_that_is_said(proje
     assert "of 133 things nothing is known, and they take no time here: " in str(found)
 
 
+def test_a_table_and_a_cell_of_more_seeds_take_as_much_longer_as_there_is_more_to_count(project: Project) -> None:
+    before = project.plan()
+    write_records(before)
+    project.edit("studies/embedded.yaml", "seeds: [0, 1, 2]", "seeds: [0, 1, 2, 3, 4, 5]")
+    after = project.plan()
+    found = {
+        (need.node.kind, need.node.title): need.job.seconds["node"]
+        for need in made(after).needs.values()
+        if need.node.kind in ("cell", "table")
+    }
+    assert (found["table", "text"], found["table", "image"]) == (pytest.approx(1.0), pytest.approx(0.5))
+    assert found["cell", "text/student-kd · movie"] == pytest.approx(1.0)
+    assert found["cell", "text/teacher · movie"] == pytest.approx(0.5), "it has one seed as before"
+
+
 def test_a_study_for_gpus_is_refused_on_a_machine_that_has_none(project: Project) -> None:
     plan = project.plan("paper")
     with pytest.raises(RedistillError, match=r"glue/bert-large .* needs 1 core, 1 GPU.*and the machine has no such"):

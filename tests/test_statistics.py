@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import scipy.stats
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from redistill.tables import statistics
+from redistill.tables.sampled import sampled
 from redistill.tables.statistics import BATCH_METRICS, holm, paired_bootstrap, summarise
 
 finite = st.floats(-1e6, 1e6).map(lambda x: round(x, 3))
@@ -331,3 +333,12 @@ def test_holm_on_a_worked_example() -> None:
 def test_holm_refuses_what_is_no_p_value(bad: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         holm([0.5, bad])
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "f1"])
+def test_a_metric_of_drawn_examples_is_the_batched_one_to_the_last_bit(metric: str) -> None:
+    drawn = np.random.default_rng(3)
+    labels, predictions = drawn.integers(0, 3, 97), drawn.integers(0, 3, 97)
+    picked = drawn.integers(0, 97, (50, 97))
+    found = sampled(pa.table({"label": labels, "prediction": predictions}), metric)(picked)
+    assert (found == BATCH_METRICS[metric](predictions[picked], labels[picked])).all()

@@ -117,9 +117,9 @@ def _quiet(model: cost.Model, nodes: list[Node], known: dict[str, cost.Guess]) -
     """Seconds by key that the processor works, on as many cores as each job has; at most what the clock says."""
     found = {}
     for node in nodes:
-        work = model.guess(node.key, node.parts["kind"], node.title)
+        work = model.cost_of(node.key, node.parts["kind"], node.title)
         if node.key in known and work is not None:
-            found[node.key] = min(work.seconds / cores_of(node), known[node.key].seconds)
+            found[node.key] = min(work[0] / cores_of(node), known[node.key].seconds)
     return found
 
 

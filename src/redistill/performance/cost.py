@@ -33,6 +33,7 @@ USUAL_LENGTH = 0.6  # of the longest that is allowed, where a task's tokens have
 LEVELS = ("the same recipe", "the same kind of step", "the same network", "the same input", "the same kind")
 WIDE = dict.fromkeys(LEVELS, (0.5, 2.0))  # what is taken for their errors until there are a few to look at
 FEW = 5
+LOOKED_AT = 1000  # things, of all that were made, whose guesses are looked at
 
 
 @dataclass(frozen=True)
@@ -268,6 +269,10 @@ class Model:
                 families[self._family(made.parts)].append(made)
         return {family: self._fit_start(members) for family, members in families.items()}
 
+    def start(self, parts: Parts) -> float:
+        """Seconds that pass before the first step of a run, or of teacher outputs."""
+        return self.starts.get(self._family(parts), 0.0) if parts["kind"] in MODELLED else 0.0
+
     @staticmethod
     def _family(parts: Parts) -> str:
         return canonical([parts["config"]["task"]["input"], parts["config"]["runtime"]])
@@ -290,17 +295,21 @@ class Model:
 
     def guess(self, node_key: str, kind: str, title: str, without: Iterable[str] = ()) -> Guess | None:
         """What a thing will cost, as if those `without` had not been made; None if nothing like it was made."""
-        found = self._guess(node_key, kind, title, frozenset(without))
+        found = self.cost_of(node_key, kind, title, frozenset(without))
         if found is None:
             return None
         seconds, level, size = found
         low, high = self.errors.get(level, WIDE[level])
         return Guess(seconds, level, low, high, size)
 
-    def _guess(self, key: str, kind: str, title: str, without: frozenset[str]) -> tuple[float, str, int] | None:
-        named = [[m for m in self.named.get(n, ()) if m.key not in without] for n in _names(kind, title)]
+    def cost_of(
+        self, key: str, kind: str, title: str, without: frozenset[str] = frozenset()
+    ) -> tuple[float, str, int] | None:
+        """What a thing will cost, how that was found, and its bytes: a guess, without how far such guesses are off."""
+        names = _names(kind, title)
         if kind in MODELLED:  # what others of the kind took says nothing where neither network nor input is known
-            named = named[:1]
+            names = names[:1]
+        named = [[m for m in self.named.get(n, ()) if m.key not in without] for n in names]
         like = next((found for found in named if found), [])
         size = round(median(m.size for m in like)) if like else 0
         if key in self.known.parts and kind in MODELLED:
@@ -331,10 +340,10 @@ class Model:
     def errors(self) -> dict[str, tuple[float, float]]:
         """By level, the factors between which four of five costs were, of what was guessed for them without them."""
         ratios: dict[str, list[float]] = defaultdict(list)
-        for made in self.made:
+        for made in self.made[:: max(1, len(self.made) // LOOKED_AT)]:
             kind = made.parts["kind"]
             for without in self.left_out(made):
-                found = self._guess(made.key, kind, made.title, without)
+                found = self.cost_of(made.key, kind, made.title, without)
                 if found is not None and found[0] > 0:
                     ratios[found[1]].append(self.cost[made.key] / found[0])
         return {level: (quantile(r, 0.1), quantile(r, 0.9)) for level, r in ratios.items() if len(r) >= FEW}

@@ -21,6 +21,7 @@ from redistill.provenance.keys import canonical, key_of
 RECORD, BY_OPERATIONS, UNKNOWN = "its own record", "operations", "nothing"
 HEAVY = ("teacher", "student", "outputs")  # what trains or predicts with a model
 LIGHT = 1000 << 20  # bytes of memory that any other job is given, as its rule says
+BY_EXAMPLES = ("dataset", "tokens", "cell", "table")  # what takes longer with more examples or more seeds
 FETCHED = ("hub", "url", "pypi")  # origins outside of this machine
 MB = 1e6
 
@@ -47,8 +48,9 @@ def cores_of(node: Node) -> int:
 def gpus_of(node: Node) -> int:
     """GPUs that a job takes: one for each of its processes."""
     runtime = node.config.get("runtime")
-    on_gpu = runtime is not None and node.kind in HEAVY and runtime["device"] == "cuda"
-    return int(runtime["processes"]) if on_gpu else 0
+    if runtime is None or node.kind not in HEAVY or runtime["device"] != "cuda":
+        return 0
+    return int(runtime["processes"])
 
 
 class Needs:
@@ -138,22 +140,23 @@ class Needs:
         if own is not None and own.parts["kind"] == kind:
             seconds, core_seconds, how = own.seconds, own.core_seconds, RECORD
         else:
-            guess = self.model.guess(node.key, kind, node.title)
+            guess = self.model.cost_of(node.key, kind, node.title)
             if guess is None:
                 return None
-            work = self.quiet.guess(node.key, kind, node.title)
-            seconds, how = guess.seconds, guess.level
-            core_seconds = work.seconds if work is not None else seconds
-            if how == cost.LEVELS[-1] and kind in self.rates and (amount := self._amount(node.parts)):
-                seconds = core_seconds = self.rates[kind] * amount
+            work = self.quiet.cost_of(node.key, kind, node.title)
+            seconds, how, _ = guess
+            core_seconds = work[0] if work is not None else seconds
+            rate = self.rates.get(f"{kind} {node.title}", self.rates.get(kind))
+            amount = self._amount(node.parts) if rate is not None else None
+            if rate is not None and amount:
+                seconds = core_seconds = rate * amount
         if (
             kind in ("data", "model") or gpus_of(node) or not self.if_quiet
         ):  # what waits for a disk, a network or a GPU counts no cores
             quiet = seconds
         else:
             quiet = min(core_seconds / cores_of(node), seconds)
-        start = self.model.starts.get(self.model._family(node.parts), 0.0) if kind in cost.MODELLED else 0.0
-        return quiet, min(start, quiet), how
+        return quiet, min(self.model.start(node.parts), quiet), how
 
     def _by_operations(self, node: Node, nodes: schema.Nodes) -> float | None:
         """Seconds of training and predicting: of computing, of the least that a step takes, or of decoding images,
@@ -201,26 +204,24 @@ class Needs:
     # --- amounts and sizes -------------------------------------------------------------------------------------------
 
     def _rates(self, made: list[cost.Made]) -> dict[str, float]:
-        """Core-seconds for each example, by kind, of what is done to examples one by one."""
+        """Core-seconds for each example of what is done to examples one by one: by kind and title, and by kind."""
         rates: dict[str, list[float]] = defaultdict(list)
         for one in made:
-            amount = self._amount(one.parts) if one.parts["kind"] in ("dataset", "tokens", "cell", "table") else None
+            kind = one.parts["kind"]
+            amount = self._amount(one.parts) if kind in BY_EXAMPLES else None
             if amount:
-                rates[one.parts["kind"]].append(one.core_seconds / amount)
-        return {kind: median(found) for kind, found in rates.items()}
+                for name in (kind, f"{kind} {one.title}"):
+                    rates[name].append(one.core_seconds / amount)
+        return {name: median(found) for name, found in rates.items()}
 
     def _amount(self, parts: dict[str, Any]) -> float | None:
         """Examples that are read, or evaluated for each run; of a table, drawn for each run and comparison."""
         kind, inputs = parts["kind"], parts["inputs"]
-        if kind == "dataset":
-            sizes = self.known.sizes(key_of(parts))
-        elif kind == "tokens":
-            sizes = self.known.sizes(inputs["dataset"])
-        elif kind == "cell":
-            runs = [key for role, key in inputs.items() if role.startswith("seed ")]
-            return self._dev(inputs) * len(runs)
-        else:
+        if kind == "table":
             return self._drawn(parts)
+        if kind == "cell":
+            return self._dev(inputs) * sum(role.startswith("seed ") for role in inputs)
+        sizes = self.known.sizes(key_of(parts) if kind == "dataset" else inputs["dataset"])
         return float(sum(sizes.values())) if sizes else None
 
     def _dev(self, cell_inputs: dict[str, str]) -> float:
@@ -244,9 +245,10 @@ class Needs:
     def _size(self, node: Node) -> int | None:
         """Bytes of a thing, as it was or as such things were; None of what is fetched for the first time."""
         kind = node.parts["kind"]
-        guess = self.model.guess(node.key, kind, node.title)
-        if guess is not None and guess.size and (guess.level != cost.LEVELS[-1] or kind not in ("data", "model")):
-            return guess.size
+        guess = self.model.cost_of(node.key, kind, node.title)
+        level, bytes_made = guess[1:] if guess is not None else ("", 0)
+        if bytes_made and (level != cost.LEVELS[-1] or kind not in ("data", "model")):
+            return bytes_made
         if kind in ("run", "model"):
             shape = size.shape_of(self.known, node.key)
             parameters = shape.parameters if shape else None
@@ -257,7 +259,7 @@ class Needs:
             seen = self.known.seen(node.key)
             classes = len(node.config["task"]["labels"] or [0])
             return size.FLOAT * classes * seen.predicted if seen else None
-        return guess.size if guess is not None and kind != "data" else None
+        return bytes_made if guess is not None and kind != "data" else None
 
 
 def _words(room: Room) -> str:

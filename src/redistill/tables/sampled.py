@@ -57,6 +57,9 @@ def sampled(found: pa.Table, metric: str) -> Sampled:
     labels, predictions = labelled(found)
     if not np.isfinite(predictions).all():
         raise ValueError("holds a prediction that is not finite")
+    if metric == "accuracy":  # counted from one array of bytes: the same number for a third of the time
+        right = predictions == labels
+        return lambda picked: np.count_nonzero(right[picked], axis=1) / picked.shape[1]
     function = BATCH_METRICS[metric]
     return lambda picked: function(predictions[picked], labels[picked])
 
