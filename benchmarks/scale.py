@@ -1,6 +1,7 @@
 """Where the time goes that is no job's when a study has 1,000 and 10,000 runs, piece by piece.
 
-python benchmarks/scale.py [RUNS...]     writes benchmarks/results/scale.json; without numbers, 1,000 and 10,000 runs
+python benchmarks/scale.py [RUNS...]     writes benchmarks/results/scale.json; without numbers, 1,000 and 10,000 runs;
+                                         with some, what the file has of others stays in it
 
 The study is `embedded` with more seeds, its models are not trained: what is there are empty marks and copies of a
 record. `snakemake -n` and the scheduler run in the project and in the bare workflow that benchmarks/dag.py lays out;
@@ -18,7 +19,6 @@ from typing import Any
 
 import dag
 import numpy as np
-import pyarrow as pa
 
 from redistill.config.machines import read_machine
 from redistill.estimate import estimate
@@ -28,8 +28,8 @@ from redistill.performance.units import bounded
 from redistill.plan import Plan, make_plan
 from redistill.provenance import record, store
 from redistill.specification import write_specifications
-from redistill.tables.sampled import sampled
-from redistill.tables.statistics import Sampled, bootstrap
+from redistill.tables.sampled import accuracies
+from redistill.tables.statistics import bootstrap
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS, SECONDS, LIMIT = (1000, 10000), 60, 900
@@ -92,15 +92,9 @@ def _wait_for_the_first(bare: Path, process: subprocess.Popen[bytes]) -> None:
 
 
 def bootstrap_of(seeds: int) -> float:
-    """Seconds of one comparison's bootstrap, with so many seeds on each side."""
+    """Seconds of one comparison's bootstrap of accuracy, with so many seeds on each side."""
     drawn = np.random.default_rng(0)
-    labels = drawn.integers(0, 2, EXAMPLES)
-
-    def side() -> list[Sampled]:
-        said = (drawn.integers(0, 2, EXAMPLES) for _ in range(seeds))
-        return [sampled(pa.table({"label": labels, "prediction": one}), "accuracy") for one in said]
-
-    a, b = side(), side()
+    a, b = (accuracies(list(drawn.integers(0, 2, (seeds, EXAMPLES)) > 0)) for _ in range(2))
     return seconds_of(lambda: bootstrap(a, b, EXAMPLES, DRAWS))
 
 
@@ -138,11 +132,13 @@ def measure(runs: int) -> dict[str, Any]:
 
 def main() -> None:
     asked = [int(text) for text in sys.argv[1:]] or list(RUNS)
-    result = {
-        "command": " ".join(["python benchmarks/scale.py", *sys.argv[1:]]), "machine": record.machine(),
-        "sizes": [measure(runs) for runs in asked],
-    }  # fmt: skip
-    store.write_atomically(ROOT / "benchmarks" / "results" / "scale.json", store.pretty(bounded(result)))
+    file = ROOT / "benchmarks" / "results" / "scale.json"
+    known = json.loads(file.read_text(encoding="utf-8"))["sizes"] if file.is_file() else []
+    for runs in asked:
+        found = {"asked": runs, **measure(runs)}
+        known = sorted([*(one for one in known if one["asked"] != runs), found], key=lambda one: one["asked"])
+        result = {"command": "python benchmarks/scale.py", "machine": record.machine(), "sizes": known}
+        store.write_atomically(file, store.pretty(bounded(result)))
 
 
 if __name__ == "__main__":

@@ -38,11 +38,16 @@ class Need:
     read: int
 
 
+def together(runtime: dict[str, Any]) -> int:
+    """Devices, a process each, that compute a thing together."""
+    return int(runtime.get("devices", runtime.get("processes", 1)))
+
+
 def cores_of(node: Node) -> int:
     """Cores that a job is given, as the rules say."""
     runtime = node.config.get("runtime")
     heavy = runtime is not None and node.kind in HEAVY
-    return runtime["threads"] * runtime["processes"] if runtime is not None and heavy else 1
+    return runtime["threads"] * together(runtime) if runtime is not None and heavy else 1
 
 
 def gpus_of(node: Node) -> int:
@@ -50,7 +55,7 @@ def gpus_of(node: Node) -> int:
     runtime = node.config.get("runtime")
     if runtime is None or node.kind not in HEAVY or runtime["device"] != "cuda":
         return 0
-    return int(runtime["processes"])
+    return together(runtime)
 
 
 class Needs:
@@ -65,7 +70,7 @@ class Needs:
         self.model = cost.fitted(plan.root, made, things)
         self.quiet = cost.fitted(plan.root, made, things, "core_seconds")
         self.known = self.model.known
-        self.own = {(m.title, canonical(m.parts["config"])): m for m in made}
+        self.own = {_same(m.title, m.parts): m for m in made}
         self.sizes: dict[str, int | None] = {}
         self.rates = self._rates(made)
 
@@ -136,8 +141,8 @@ class Needs:
     def _recorded(self, node: Node) -> tuple[float, float, str] | None:
         """Seconds, how many of them pass before the first step, and how that is known."""
         kind = node.parts["kind"]
-        own = self.own.get((node.title, canonical(node.config)))
-        if own is not None and own.parts["kind"] == kind:
+        own = self.own.get(_same(node.title, node.parts))
+        if own is not None:
             seconds, core_seconds, how = own.seconds, own.core_seconds, RECORD
         else:
             guess = self.model.cost_of(node.key, kind, node.title)
@@ -172,7 +177,7 @@ class Needs:
         least = nodes.gpus.step if on_gpu and nodes.gpus else 0.0
         seconds = max(counted / (rate * at_once), seen.steps * least)
         if nodes.images and node.config["task"]["input"] == "image" and self._from_files(node):
-            workers = max(1, self.plan.checked.study.loading.workers) * runtime["processes"]
+            workers = max(1, self.plan.checked.study.loading.workers) * together(runtime)
             seconds = max(seconds, (seen.trained + seen.predicted) / (nodes.images * workers))
         return seconds
 
@@ -252,14 +257,20 @@ class Needs:
         if kind in ("run", "model"):
             shape = size.shape_of(self.known, node.key)
             parameters = shape.parameters if shape else None
-            if parameters is None and kind == "run" and (counted := self._counted(node)):
-                parameters = counted.parameters
+            if parameters is None and kind == "run" and self._recorded(node) is None:  # torch counts it in any case
+                counted = self._counted(node)
+                parameters = counted.parameters if counted else None
             return size.FLOAT * parameters if parameters else None
         if kind == "outputs":
             seen = self.known.seen(node.key)
             classes = len(node.config["task"]["labels"] or [0])
             return size.FLOAT * classes * seen.predicted if seen else None
         return bytes_made if guess is not None and kind != "data" else None
+
+
+def _same(title: str, parts: dict[str, Any]) -> str:
+    """What a thing and its record have in common, though the code may have changed, and the keys of its inputs."""
+    return canonical([parts["kind"], title, parts["config"], sorted(parts["inputs"])])
 
 
 def _words(room: Room) -> str:
