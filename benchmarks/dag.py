@@ -36,16 +36,17 @@ def lay_out(size: int) -> tuple[Path, Path, Plan]:
     for name in ("configs", "envs", "workflow"):
         shutil.copytree(ROOT / name, ours / name)
     shutil.copyfile(ROOT / "Snakefile", ours / "Snakefile")
-    plan = _with_seeds(ours, 1)
-    each = len(_with_seeds(ours, 2).nodes) - len(plan.nodes)
-    plan = _with_seeds(ours, max(1, 1 + round((size - len(plan.nodes)) / each)))
+    plan = with_seeds(ours, 1)
+    each = len(with_seeds(ours, 2).nodes) - len(plan.nodes)
+    plan = with_seeds(ours, max(1, 1 + round((size - len(plan.nodes)) / each)))
     _write_bare(bare, plan)
     (ours / "store" / "work" / "checked").mkdir(parents=True)
     (ours / "store" / "work" / "checked" / plan.target.key).touch()  # models are checked once a study, not every time
     return ours, bare, plan
 
 
-def _with_seeds(project: Path, seeds: int) -> Plan:
+def with_seeds(project: Path, seeds: int) -> Plan:
+    """The plan of the embedded study with so many seeds, once its file in a project says so."""
     text = (ROOT / "configs" / "studies" / "embedded.yaml").read_text(encoding="utf-8")
     for few in SEEDS:
         text = text.replace(few, f"seeds: {list(range(seeds))}\n")

@@ -1,7 +1,8 @@
 """Results of the benchmarks as tables, from the JSON in benchmarks/results.
 
-python benchmarks/markdown.py     writes goals.md, speed.md, dag.md, estimates.md, methods-cost.md and glue-teachers.md
-                                  beside it; benchmarks/readme.py then copies them into the pages
+python benchmarks/markdown.py     writes goals.md, speed.md, dag.md, estimates.md, methods-cost.md, glue-teachers.md,
+                                  makespan.md, scale.md and forecasts.md beside it; benchmarks/readme.py then copies
+                                  them into the pages
 """
 
 import json
@@ -188,6 +189,66 @@ def glue_teachers() -> list[str]:
     return lines
 
 
+def makespan() -> list[str]:
+    """Real makespans beside simulated ones."""
+    found = read("makespan")
+    if found is None:
+        return []
+    lines = [f"`{found['command']}`, {machine(found)}, `{found['study']}` on `{found['profile']}`.", ""]
+    lines += ["| cores | real | simulated | | over real |", "|---:|---:|---|---:|---:|"]
+    for cores, one in found["cores"].items():
+        for way, simulated in one["simulated"].items():
+            numbers = (
+                f"{one['real_seconds']:.0f} s | {way} | {simulated['seconds']:.0f} s | {simulated['over_real']:.2f}"
+            )
+            lines.append(f"| {cores} | {numbers} |")
+    return lines
+
+
+def scale() -> list[str]:
+    """What takes time beside the jobs, in a study of many runs."""
+    found = read("scale")
+    if found is None:
+        return []
+    sizes = found["sizes"]
+    lines = [f"`{found['command']}`, {machine(found)}, 2 cores. Seconds.", ""]
+    heads = [f"{one['runs']:,} runs" for one in sizes]
+    lines += [f"| what | {' | '.join(heads)} |", f"|---|{'---:|' * len(sizes)}"]
+    for what in sizes[-1]["seconds"]:
+        values = [f"{one['seconds'].get(what, 0):.4g}" for one in sizes]
+        lines.append(f"| {what} | {' | '.join(values)} |")
+    return lines
+
+
+def forecasts() -> list[str]:
+    """Large studies, simulated."""
+    found = read("forecasts")
+    if found is None:
+        return []
+    lines = [f"`{found['command']}`. Simulated; no makespan here was measured.", ""]
+    lines += [
+        "| study | on | makespan | GPU-hours | core-hours | busy | made | price | at least: chain | at least: room |"
+    ]
+    lines += ["|---|---|---:|---:|---:|---:|---:|---:|---:|---:|"]
+    return lines + [_forecast(one) for one in found["studies"]]
+
+
+def _forecast(one: Result) -> str:
+    of = "gpus" if one["gpu_hours"] else "cores"
+    bounds = one["bounds_seconds"]
+    price = f"{one['price']:,.0f} {one['currency']}" if one["price"] else ""
+    values = (
+        one["what"], f"`{one['machine']}`", hours(one["makespan_seconds"]), f"{one['gpu_hours']:,.0f}",
+        f"{one['core_hours']:,.0f}", f"{one['utilisation'][of]:.0%}", f"{one['storage_bytes'] / 1e9:,.1f} GB", price,
+        hours(bounds["the longest chain"]), hours(bounds[f"{of} all busy"]),
+    )  # fmt: skip
+    return f"| {' | '.join(values)} |"
+
+
+def hours(seconds: float) -> str:
+    return f"{seconds / 86400:.1f} d" if seconds > 2 * 86400 else f"{seconds / 3600:.1f} h"
+
+
 def machine(found: Result) -> str:
     units = [name for name in found["machine"]["features"] if "bf16" in name]
     return found["machine"]["processor"] + (f" with {' and '.join(units)}" if units else "")
@@ -200,7 +261,9 @@ def said(value: Any) -> str:
 
 
 def main() -> None:
-    pages: tuple[Callable[[], list[str]], ...] = (goals, speed, dag, estimates, methods_cost, glue_teachers)
+    pages: tuple[Callable[[], list[str]], ...] = (
+        goals, speed, dag, estimates, methods_cost, glue_teachers, makespan, scale, forecasts
+    )  # fmt: skip
     for page in pages:
         if lines := page():
             file = RESULTS / f"{page.__name__.replace('_', '-')}.md"

@@ -19,7 +19,8 @@ from redistill.provenance.record_schema import Record
 Schema = dict[str, Any]
 DRAFT = "http://json-schema.org/draft-07/schema#"
 FILES: dict[str, type[BaseModel]] = {
-    "study": schema.Study, "experiment": schema.Experiment, "task": schema.Task, "references": schema.References
+    "study": schema.Study, "experiment": schema.Experiment, "task": schema.Task, "references": schema.References,
+    "machine": schema.Machine,
 }  # fmt: skip
 COMPONENTS = {
     value.__name__: value for value in vars(schema).values()

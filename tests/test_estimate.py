@@ -170,12 +170,12 @@ def test_jobs_wait_for_their_inputs_and_for_cores(cores: int, seconds: float) ->
     assert wall([first, *students, last], takes, cores) == seconds
 
 
-def test_the_longest_chain_is_begun_first_and_unknown_things_take_no_time() -> None:
-    short = [thing(f"short {i}") for i in range(2)]
-    begin = thing("begin")
-    end = thing("end", begin)
-    takes = {short[0].key: 2.0, short[1].key: 2.0, begin.key: 2.0, end.key: 2.0}
-    assert wall([*short, begin, end], takes, 2) == 4
+def test_what_has_most_inputs_is_begun_first_as_snakemake_does_and_unknown_things_take_no_time() -> None:
+    first = [thing(f"first {i}") for i in range(2)]
+    short, long = thing("short", first[0]), thing("long", *first)
+    takes = {first[0].key: 1.0, first[1].key: 1.0, short.key: 4.0, long.key: 6.0}
+    assert wall([*first, short, long], takes, 1) == 12
+    assert wall([*first, short, long, thing("end", long)], takes | {thing("end", long).key: 2.0}, 2) == 9
     assert wall([thing("unknown")], {}, 2) == 0
 
 

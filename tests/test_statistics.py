@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import scipy.stats
 from hypothesis import given, settings
@@ -14,7 +15,8 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from redistill.tables import statistics
-from redistill.tables.statistics import BATCH_METRICS, holm, paired_bootstrap, summarise
+from redistill.tables.sampled import accuracies, sampled
+from redistill.tables.statistics import BATCH_METRICS, bootstrap, holm, paired_bootstrap, summarise
 
 finite = st.floats(-1e6, 1e6).map(lambda x: round(x, 3))
 # Few distinct values, so that ties and constant rows are common.
@@ -331,3 +333,13 @@ def test_holm_on_a_worked_example() -> None:
 def test_holm_refuses_what_is_no_p_value(bad: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         holm([0.5, bad])
+
+
+def test_the_accuracy_of_many_runs_at_once_is_that_of_each_to_the_last_bit() -> None:
+    drawn = np.random.default_rng(3)
+    labels = drawn.integers(0, 3, 997)
+    sides = [[drawn.integers(0, 3, 997) for _ in range(seeds)] for seeds in (4, 7)]
+    one_by_one = [[sampled(pa.table({"label": labels, "prediction": p}), "accuracy") for p in side] for side in sides]
+    at_once = [accuracies([p == labels for p in side]) for side in sides]
+    assert bootstrap(*at_once, 997, 500) == bootstrap(*one_by_one, 997, 500)
+    assert at_once[0][1](np.arange(997)[None])[0] == float(accuracy_score(labels, sides[0][1]))

@@ -1,16 +1,16 @@
 """What a plan will cost, from what was made here before: time of one process, wall time on these cores, and disk."""
 
-import heapq
 import os
-from collections import defaultdict
 from dataclasses import dataclass, replace
 
 from redistill.config.schema.runtime import Runtime
-from redistill.environment import devices
 from redistill.performance import cost, size, times
+from redistill.performance.needs import cores_of
+from redistill.performance.simulate import Job, Place, Room, simulate
 from redistill.performance.units import seconds_of
 from redistill.plan import Node, Plan
 
+HERE = "this machine"
 LEAST_WIDE = 1.05  # a range is never narrower than this factor
 
 
@@ -118,21 +118,14 @@ def _quiet(model: cost.Model, nodes: list[Node], known: dict[str, cost.Guess]) -
     """Seconds by key that the processor works, on as many cores as each job has; at most what the clock says."""
     found = {}
     for node in nodes:
-        work = model.guess(node.key, node.parts["kind"], node.title)
+        work = model.cost_of(node.key, node.parts["kind"], node.title)
         if node.key in known and work is not None:
-            found[node.key] = min(work.seconds / cores_of(node), known[node.key].seconds)
+            found[node.key] = min(work[0] / cores_of(node), known[node.key].seconds)
     return found
 
 
 def _bars(made: list[cost.Made]) -> list[times.Bar]:
     return [times.Bar("", m.title, m.begin, m.begin + m.seconds, m.core_seconds, m.peak_mib) for m in made]
-
-
-def cores_of(node: Node) -> int:
-    """Cores that a job is given, as the rules say."""
-    runtime = node.config.get("runtime")
-    heavy = runtime is not None and node.kind in ("teacher", "student", "outputs")
-    return runtime["threads"] * devices(runtime) if runtime is not None and heavy else 1
 
 
 def together(runtime: Runtime) -> str | None:
@@ -147,44 +140,16 @@ def together(runtime: Runtime) -> str | None:
 
 
 def wall(nodes: list[Node], takes: dict[str, float], cores: int) -> float:
-    """Seconds from the begin to the end of all, when each waits for its inputs and for free cores, and what has most
-    to come after it goes first.
+    """Seconds from the begin to the end of all, when each waits for its inputs and for free cores, and Snakemake
+    chooses.
 
     Args:
         nodes: what is to be made, inputs first.
         takes: seconds by key; what is not in it takes none.
     """
-    after: dict[str, list[Node]] = defaultdict(list)
-    place = {node.key: i for i, node in enumerate(nodes)}
-    waits_for: dict[str, int] = {}
-    for node in nodes:
-        mine = {key for key in node.inputs.values() if key in place}
-        waits_for[node.key] = len(mine)
-        for key in mine:
-            after[key].append(node)
-    to_come: dict[str, float] = {}
-    for node in reversed(nodes):
-        to_come[node.key] = takes.get(node.key, 0.0) + max((to_come[n.key] for n in after[node.key]), default=0.0)
-    ready = [(-to_come[node.key], i, node) for i, node in enumerate(nodes) if not waits_for[node.key]]
-    heapq.heapify(ready)
-    running: list[tuple[float, int, Node]] = []
-    now, free = 0.0, cores
-    while ready or running:
-        later = []
-        while ready:
-            job = heapq.heappop(ready)
-            wanted = min(cores_of(job[2]), cores)
-            if wanted > free:
-                later.append(job)
-                continue
-            free -= wanted
-            heapq.heappush(running, (now + takes.get(job[2].key, 0.0), job[1], job[2]))
-        for job in later:
-            heapq.heappush(ready, job)
-        now, _, done = heapq.heappop(running)
-        free += min(cores_of(done), cores)
-        for node in after[done.key]:
-            waits_for[node.key] -= 1
-            if not waits_for[node.key]:
-                heapq.heappush(ready, (-to_come[node.key], place[node.key], node))
-    return now
+    jobs = [
+        Job(node.key, {HERE: takes.get(node.key, 0.0)}, tuple(node.inputs.values()), Room(min(cores_of(node), cores)),
+            inputs=len(node.inputs))
+        for node in nodes
+    ]  # fmt: skip
+    return simulate(jobs, [Place(HERE, HERE, Room(cores))]).end

@@ -63,12 +63,22 @@ def plan(study: StudyArgument = DEFAULT_STUDY,
          seal: Annotated[bool, typer.Option("--seal", help="Sign the plan, before its first run")] = False,
          key: Annotated[Path | None, typer.Option("--key", help="File of your private key, for --seal")] = None,
          deviations: Annotated[bool, typer.Option("--deviations", help="List what is not as it was sealed; exit 1 if "
-                               "anything is")] = False) -> None:  # fmt: skip
+                               "anything is")] = False,
+         machine: Annotated[str | None, typer.Option("--profile", help="Simulate it on a machine of configs/machines, "
+                            "or of a file")] = None,
+         anew: Annotated[bool, typer.Option("--anew", help="With --profile: as if nothing had been made")] = False,
+         to_json: Annotated[Path | None, typer.Option("--json", help="With --profile: file for the numbers")] = None,
+         picture: Annotated[Path | None, typer.Option("--output", "-o", help="With --profile: SVG file for who runs "
+                            "when")] = None) -> None:  # fmt: skip
     """List what a study needs: key, whether it is there, what of its key changed, and what making it will cost."""
     from redistill.changes import what_changed
     from redistill.cli.claims import seal_plan, show_deviations
+    from redistill.cli.forecasting import refuse_without_profile, show_forecast
     from redistill.estimate import estimate, together
 
+    if machine is not None:
+        return show_forecast(root_of_project(), study, machine, anew, to_json, picture)
+    refuse_without_profile(anew=anew, json=to_json, output=picture)
     laid_out = plan_of(study)
     if seal or deviations:
         return seal_plan(laid_out, key) if seal else show_deviations(laid_out)

@@ -33,6 +33,7 @@ USUAL_LENGTH = 0.6  # of the longest that is allowed, where a task's tokens have
 LEVELS = ("the same recipe", "the same kind of step", "the same network", "the same input", "the same kind")
 WIDE = dict.fromkeys(LEVELS, (0.5, 2.0))  # what is taken for their errors until there are a few to look at
 FEW = 5
+LOOKED_AT = 1000  # things, of all that were made, whose guesses are looked at
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,17 @@ class Made:
     size: int
 
 
-def read_records(root: Path, machine: dict[str, Any] | None = None) -> list[Made]:
+def read_records(root: Path, machine: dict[str, Any] | None = None, processor: str | None = None) -> list[Made]:
     """The records in the store that can be read, in the order of their start, of what has the same name and config the
-    latest; of one kind of machine, if it is given.
+    latest; of one kind of machine, or of one processor, if it is given.
     """
     found = []
     for file in (root / "store" / "records").glob("*.json"):
         try:
             noted = record.read(file)
             if machine is not None and _kind_of(noted["machine"]) != _kind_of(machine):
+                continue
+            if processor not in (None, noted["machine"].get("processor")):
                 continue
             found.append(
                 Made(
@@ -82,6 +85,15 @@ def _size(root: Path, key: str) -> int:
         value: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
         return sum(entry["size"] for entry in value["files"].values())
     return 0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Steps of a run, examples that it trains on in them, and examples that are only predicted."""
+
+    steps: int
+    trained: int
+    predicted: int
 
 
 class Known:
@@ -137,26 +149,33 @@ class Known:
 
     def work(self, key: str) -> float | None:
         """Tokens or images trained on, and a third of those predicted; None if nobody knows how much data there is."""
-        parts = self.parts[key]
-        config, inputs = parts["config"], parts["inputs"]
-        sizes = self.sizes(inputs["dataset"])
-        if sizes is None:
+        seen, inputs = self.seen(key), self.parts[key]["inputs"]
+        if seen is None:
             return None
         length = self.length(inputs["tokens"]) if "tokens" in inputs else 1.0
+        return length * (seen.trained + PREDICTED * seen.predicted)
+
+    def seen(self, key: str) -> Seen | None:
+        """How many examples a run, or teacher outputs, look at; None if nobody knows how much data there is."""
+        config, sizes = self.parts[key]["config"], self.sizes(self.parts[key]["inputs"]["dataset"])
+        if sizes is None:
+            return None
         if "stages" not in config:
-            return PREDICTED * length * sizes.get(config["split"], 0)
-        evaluation, trained, predicted = config["evaluation"], 0.0, 0.0
+            shown = sizes.get(config["split"], 0) * (config.get("views") or 1)
+            return Seen(math.ceil(shown / config.get("batch_size", 64)), 0, shown)
+        evaluation, steps, trained, predicted = config["evaluation"], 0, 0, 0
         for stage in config["stages"]:
             data = sum(sizes.get(split, 0) for split in stage["data"])
             data = min(data, stage.get("at_most") or data)
             an_epoch = math.ceil(data / stage["batch_size"]) or 1
-            steps = stage["steps"] or stage["epochs"] * an_epoch
-            trained += steps * min(stage["batch_size"], data)
+            of_stage = stage["steps"] or stage["epochs"] * an_epoch
+            steps += of_stage
+            trained += of_stage * min(stage["batch_size"], data)
             if evaluation["checkpoint"] == "best":
-                predicted += math.ceil(steps / an_epoch) * sizes.get(evaluation["split"], 0)
+                predicted += math.ceil(of_stage / an_epoch) * sizes.get(evaluation["split"], 0)
         if config["task"]["type"] != "unlabelled":
             predicted += sizes.get("dev", 0) + sizes.get("select", 0)
-        return length * (trained + PREDICTED * predicted)
+        return Seen(steps, trained, predicted)
 
     def sizes(self, key: str) -> dict[str, int] | None:
         """Examples in each split of a data set: as counted when it was made, else as its task says."""
@@ -250,6 +269,10 @@ class Model:
                 families[self._family(made.parts)].append(made)
         return {family: self._fit_start(members) for family, members in families.items()}
 
+    def start(self, parts: Parts) -> float:
+        """Seconds that pass before the first step of a run, or of teacher outputs."""
+        return self.starts.get(self._family(parts), 0.0) if parts["kind"] in MODELLED else 0.0
+
     @staticmethod
     def _family(parts: Parts) -> str:
         return canonical([parts["config"]["task"]["input"], parts["config"]["runtime"]])
@@ -272,17 +295,21 @@ class Model:
 
     def guess(self, node_key: str, kind: str, title: str, without: Iterable[str] = ()) -> Guess | None:
         """What a thing will cost, as if those `without` had not been made; None if nothing like it was made."""
-        found = self._guess(node_key, kind, title, frozenset(without))
+        found = self.cost_of(node_key, kind, title, frozenset(without))
         if found is None:
             return None
         seconds, level, size = found
         low, high = self.errors.get(level, WIDE[level])
         return Guess(seconds, level, low, high, size)
 
-    def _guess(self, key: str, kind: str, title: str, without: frozenset[str]) -> tuple[float, str, int] | None:
-        named = [[m for m in self.named.get(n, ()) if m.key not in without] for n in _names(kind, title)]
+    def cost_of(
+        self, key: str, kind: str, title: str, without: frozenset[str] = frozenset()
+    ) -> tuple[float, str, int] | None:
+        """What a thing will cost, how that was found, and its bytes: a guess, without how far such guesses are off."""
+        names = _names(kind, title)
         if kind in MODELLED:  # what others of the kind took says nothing where neither network nor input is known
-            named = named[:1]
+            names = names[:1]
+        named = [[m for m in self.named.get(n, ()) if m.key not in without] for n in names]
         like = next((found for found in named if found), [])
         size = round(median(m.size for m in like)) if like else 0
         if key in self.known.parts and kind in MODELLED:
@@ -313,10 +340,10 @@ class Model:
     def errors(self) -> dict[str, tuple[float, float]]:
         """By level, the factors between which four of five costs were, of what was guessed for them without them."""
         ratios: dict[str, list[float]] = defaultdict(list)
-        for made in self.made:
+        for made in self.made[:: max(1, len(self.made) // LOOKED_AT)]:
             kind = made.parts["kind"]
             for without in self.left_out(made):
-                found = self._guess(made.key, kind, made.title, without)
+                found = self.cost_of(made.key, kind, made.title, without)
                 if found is not None and found[0] > 0:
                     ratios[found[1]].append(self.cost[made.key] / found[0])
         return {level: (quantile(r, 0.1), quantile(r, 0.9)) for level, r in ratios.items() if len(r) >= FEW}

@@ -43,64 +43,79 @@ def draw(name: str, parts: list[list[Bar]]) -> str:
     bottom = TOP + rows * pitch
     lines, row, x0 = list[str](), 0, float(LEFT)
     for part, (begin, end) in zip(parts, spans, strict=True):
-        lines += _axis(x0, end - begin, scale, step, bottom)
+        lines += axis(x0, end - begin, scale, step, bottom)
         for bar in part:
             x, y = x0 + (bar.begin - begin) * scale, TOP + (row if own_rows else bar.lane) * pitch
-            lines += _bar(bar, x, y, max(bar.seconds * scale, 1.0), pitch, own_rows)
+            lines += drawn(bar, x, y, max(bar.seconds * scale, 1.0), pitch, own_rows)
             row += 1
         x0 += (end - begin) * scale + GAP
     total = sum(end - begin for begin, end in spans)
     title = f"{name}: {len(bars)} things, {seconds_of(sum(b.seconds for b in bars))} of jobs in {seconds_of(total)}"
+    return page(title, [*legend(bars), *lines], bottom + 12)
+
+
+def page(title: str, lines: list[str], height: float) -> str:
+    """A whole picture: its head, and what is drawn below."""
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom + 12}" width="{WIDTH}" '
-            f'height="{bottom + 12}" role="img" aria-labelledby="title" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" width="{WIDTH}" '
+            f'height="{height:g}" role="img" aria-labelledby="title" '
             "font-family=\"system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif\">",
             f'<title id="title">{escape(title)}</title>',
             "<style>text { font-size: 10px; fill: #57606a; } .head { font-size: 14px; font-weight: 600; } "
-            ".grid { stroke: #d0d7de; } .in { fill: #fff; }</style>",
-            f'<rect width="{WIDTH}" height="{bottom + 12}" fill="#fff"/>',
+            ".grid { stroke: #d0d7de; } .in { fill: #fff; } .framed { stroke: #1f2328; }</style>",
+            f'<rect width="{WIDTH}" height="{height:g}" fill="#fff"/>',
             f'<text x="{LEFT}" y="24" class="head">{escape(title)}</text>',
-            *_legend(bars),
             *lines,
             "</svg>\n",
         ]
     )
 
 
-def _legend(bars: list[Bar]) -> list[str]:
-    lines, x = [], float(LEFT)
+def legend(bars: list[Bar]) -> list[str]:
+    """The kinds that there are, with their colours."""
+    lines, x, y = [], float(LEFT), 38
     for kind in KINDS:
         its = [bar for bar in bars if bar.kind == kind]
         if its:
             said = f"{kind}: {len(its)}, {seconds_of(sum(bar.seconds for bar in its))}"
-            lines.append(f'<rect x="{x:.1f}" y="38" width="10" height="10" rx="2" fill="{COLOURS[kind]}"/>')
-            lines.append(f'<text x="{x + 14:.1f}" y="47">{said}</text>')
-            x += 26 + LETTER * len(said)
+            wide = 26 + LETTER * len(said)
+            if x + wide > WIDTH and x > LEFT:
+                x, y = float(LEFT), y + 16
+            lines.append(f'<rect x="{x:.1f}" y="{y}" width="10" height="10" rx="2" fill="{COLOURS[kind]}"/>')
+            lines.append(f'<text x="{x + 14:.1f}" y="{y + 9}">{said}</text>')
+            x += wide
     return lines
 
 
-def _axis(x0: float, span: float, scale: float, step: int, bottom: int) -> list[str]:
+def axis(x0: float, span: float, scale: float, step: int, bottom: float) -> list[str]:
+    """A line each `step` seconds."""
     lines = []
     for i in range(int(span // step) + 1):
         x = x0 + i * step * scale
         seconds = i * step
-        said = f"{seconds} s" if step < 60 else f"{seconds // 60} min" if step < 3600 else f"{seconds // 3600} h"
-        lines.append(f'<line x1="{x:.1f}" y1="{TOP - 8}" x2="{x:.1f}" y2="{bottom}" class="grid"/>')
+        said = f"{seconds} s" if step < 60 else f"{seconds // 60} min" if step < 3600 else _hours(seconds, step)
+        lines.append(f'<line x1="{x:.1f}" y1="{TOP - 8}" x2="{x:.1f}" y2="{bottom:g}" class="grid"/>')
         lines.append(f'<text x="{x:.1f}" y="{TOP - 13}">{said}</text>')
     return lines
 
 
-def _bar(bar: Bar, x: float, y: float, width: float, pitch: int, own_row: bool) -> list[str]:
+def _hours(seconds: int, step: int) -> str:
+    return f"{seconds // 3600} h" if step < 86400 else f"{seconds // 86400} d"
+
+
+def drawn(bar: Bar, x: float, y: float, width: float, pitch: int, own_row: bool, framed: bool = False) -> list[str]:
+    """One thing, with its title beside it or, where there is room, within."""
     said = f"{bar.title}, {bar.seconds:.1f} s"
     hint = f"{bar.kind}: {said}, {bar.core_seconds:.1f} core-seconds, {bar.peak_mib} MiB"
+    height, look = max(pitch - 3, 1), f'fill="{COLOURS[bar.kind]}"' + ' class="framed"' * framed
     lines = [
-        f'<rect x="{x:.1f}" y="{y + 1}" width="{width:.1f}" height="{pitch - 3}" rx="2" fill="{COLOURS[bar.kind]}">'
+        f'<rect x="{x:.1f}" y="{y + 1:g}" width="{width:.1f}" height="{height}" rx="2" {look}>'
         f"<title>{escape(hint)}</title></rect>"
     ]
     if own_row:
         shown = said if len(said) * LETTER < LABEL else f"{said[: int(LABEL / LETTER) - 3]}..."
         lines.append(f'<text x="{x + width + 4:.1f}" y="{y + pitch - 4}">{escape(shown)}</text>')
-    elif len(said) * LETTER < width - 6:
+    elif len(said) * LETTER < width - 6 and pitch > 12:
         lines.append(f'<text x="{x + 4:.1f}" y="{y + pitch / 2 + 3}" class="in">{escape(said)}</text>')
     return lines

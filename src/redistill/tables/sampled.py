@@ -38,6 +38,8 @@ def of_runs(place: Path, keys: Sequence[str], metric: str, dataset: str | None =
         if found["id"] != read[0]["id"]:
             raise RedistillError(f"{folder / 'predictions.parquet'}: is of other examples than {folders[0].name}")
     try:
+        if metric == "accuracy":
+            return accuracies([_right(found) for found in read]), len(read[0])
         return [sampled(found, metric) for found in read], len(read[0])
     except ValueError as error:
         raise RedistillError(f"{', '.join(keys)}: {error}") from None
@@ -54,11 +56,40 @@ def sampled(found: pa.Table, metric: str) -> Sampled:
         return OF_PIXELS[metric](counts_of(found))
     if kind == "detection":
         return average_precision.METRICS[metric](found.drop_columns(["id", "split"]).to_pylist())
+    labels, predictions = _finite(found)
+    function = BATCH_METRICS[metric]
+    return lambda picked: function(predictions[picked], labels[picked])
+
+
+def _finite(found: pa.Table) -> tuple[Array, Array]:
     labels, predictions = labelled(found)
     if not np.isfinite(predictions).all():
         raise ValueError("holds a prediction that is not finite")
-    function = BATCH_METRICS[metric]
-    return lambda picked: function(predictions[picked], labels[picked])
+    return labels, predictions
+
+
+def _right(found: pa.Table) -> Array:
+    """Whether each prediction (n,) is the label."""
+    labels, predictions = _finite(found)
+    return np.asarray(predictions == labels)
+
+
+def accuracies(right: Sequence[Array]) -> list[Sampled]:
+    """The accuracy of runs of the same examples, of whether each prediction (n,) is right; by one product for all of
+    them. Its sums are of whole numbers, so they are what counting gives, to the last bit.
+    """
+    together = np.stack(right, axis=1).astype(np.float64)
+    last: list[Array] = []  # what was drawn last, and the accuracy of every run on it
+
+    def of(run: int) -> Sampled:
+        def share(picked: Array) -> Array:
+            if not last or last[0] is not picked:
+                last[:] = [picked, times_drawn(picked) @ together / picked.shape[1]]
+            return np.asarray(last[1][:, run])
+
+        return share
+
+    return [of(run) for run in range(len(right))]
 
 
 def mean_iou(counts: Array) -> Sampled:

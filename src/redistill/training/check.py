@@ -55,6 +55,14 @@ def check_models(plan: Plan) -> list[str]:
     return sorted(checker.unknown)
 
 
+def last_models(plan: Plan) -> Callable[[str, str], nn.Module]:
+    """What builds the model that a recipe ends with on a task, without weights, each one once.
+
+    It raises RedistillError where it cannot be built, and UnknownShapeError where nobody knows its shape.
+    """
+    return _ModelChecker(plan).run
+
+
 class _ModelChecker:
     """Builds each model once, however many recipes have it."""
 

@@ -3,6 +3,11 @@
 from redistill.config.schema.evaluation import Evaluation as Evaluation
 from redistill.config.schema.experiment import Baseline as Baseline
 from redistill.config.schema.experiment import Experiment as Experiment
+from redistill.config.schema.machine import Gpus as Gpus
+from redistill.config.schema.machine import Machine as Machine
+from redistill.config.schema.machine import Nodes as Nodes
+from redistill.config.schema.machine import Pace as Pace
+from redistill.config.schema.machine import Queue as Queue
 from redistill.config.schema.references import Reference as Reference
 from redistill.config.schema.references import References as References
 from redistill.config.schema.runtime import Checkpoints as Checkpoints
