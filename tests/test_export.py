@@ -11,13 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hub_stub import hub
 from huggingface_hub import ModelCard
 from nano_study import Nano
 from tiny_project import LONGEST, VARIABLE, tiny
 
+import redistill
 from redistill import card, export, lineage
 from redistill.errors import IntegrityError, RedistillError
 from redistill.evaluation.evaluate import score
@@ -57,6 +61,23 @@ def mood(made: Nano, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+# --- the same in Python -----------------------------------------------------------------------------------------------
+
+
+def test_a_model_and_tokenizer_of_the_api_give_the_predictions_on_file(made: Nano, tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    shutil.copytree(made.root, root, symlinks=True)
+    published = Nano(root).command(sys.executable, "-m", "snakemake", "--cores", "1", "--config", "study=tiny")
+    assert published.returncode == 0, published.stderr
+    run = redistill.load_study("tiny", root).run(key_of(made, RUNS["mood"]))
+    said = run.predictions().head(4)
+    rows = pd.read_parquet(root / "store" / "data" / run.thing.inputs["dataset"] / "dev.parquet").set_index("id")
+    tokens = run.tokenizer()(rows.loc[said["id"], "text"].tolist(), padding=True, truncation=True, return_tensors="pt")
+    with torch.inference_mode():
+        logits = run.model()(**tokens).logits
+    np.testing.assert_allclose(logits.numpy(), np.stack(said["logits"].tolist()), rtol=1e-4, atol=1e-4)
 
 
 # --- what transformers and the hub read -------------------------------------------------------------------------------
