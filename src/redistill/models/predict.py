@@ -9,7 +9,6 @@ Every table has the columns id and split. Beside these,
                       is there
 """
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from redistill.data.ahead import ahead
 from redistill.data.examples import NO_CLASS, Examples, load, ordered_batches
+from redistill.data.masks import png
 from redistill.data.pictures import STORED
 from redistill.evaluation.metrics import decided
 from redistill.models.load import logits_of, said_of
@@ -95,7 +95,7 @@ def _masks(model: nn.Module, data: Examples, classes: int, batch_size: int, devi
         for indices, batch in _batches(data, batch_size, device):
             said = logits_of(model, batch).argmax(1)
             for i, mask, labels in zip(indices, said, batch["labels"], strict=True):
-                images[i] = png(mask)
+                images[i] = png(mask.cpu().numpy().astype(np.uint8))
                 counts[i] = _counted(labels, mask, classes)
     return {"prediction": pa.array(images, pa.binary()), "counts": pa.array(list(counts), pa.list_(pa.int64()))}
 
@@ -106,15 +106,6 @@ def _counted(labels: Tensor, said: Tensor, classes: int) -> np.ndarray:
     together = labels[known] * classes + said[known]
     counted: np.ndarray = np.bincount(together.cpu().numpy(), minlength=classes * classes)
     return counted
-
-
-def png(mask: Tensor) -> bytes:
-    """A mask (H, W) of classes as a PNG in grey."""
-    from PIL import Image
-
-    encoded = io.BytesIO()
-    Image.fromarray(mask.cpu().numpy().astype(np.uint8)).save(encoded, "PNG")
-    return encoded.getvalue()
 
 
 def _boxes(model: nn.Module, data: Examples, batch_size: int, device: str) -> dict[str, pa.Array]:

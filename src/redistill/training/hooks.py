@@ -14,6 +14,7 @@ from torch import Tensor
 
 from redistill import interruption
 from redistill.data import examples
+from redistill.errors import RedistillError
 from redistill.evaluation.evaluate import measured
 from redistill.models import predict
 from redistill.training import checkpoint
@@ -101,7 +102,14 @@ class Best:
         data = examples.load(self.config["task"], self.inputs, [said["split"]], said["transforms"], self.workers)
         device = str(stage.accelerator.device)
         found = predict.predictions(stage.learner.student, data, self.config["task"], said["batch_size"], device)
-        return sum(measured(found, metric) for metric in said["metrics"])
+        try:
+            return sum(measured(found, metric) for metric in said["metrics"])
+        except ValueError as error:
+            where = f"stages.{stage.index}"
+            raise RedistillError(
+                f"stage {stage.index}, step {stage.step - 1}: what the student says of `{said['split']}` {error}: "
+                f"lower {where}.optimiser.learning_rate, or set {where}.clip_norm"
+            ) from None
 
     def after_stage(self, stage: Stage) -> None:
         if self.weights:
