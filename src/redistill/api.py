@@ -214,6 +214,13 @@ class Run:
 
         return pd.DataFrame(list(_lines(self._file("log.jsonl"))))
 
+    def predict(self, given: "Path | DataFrame", text: str = "text", pair: str | None = None) -> "DataFrame":
+        """What it says of examples of your own; see `redistill.predict.predict`."""
+        from redistill.lineage import finished
+        from redistill.predict import predict
+
+        return predict(finished(self.results.root, self.key, self.thing.title), given, text, pair)
+
     def model(self, device: str = "cpu") -> "Module":
         """Its model with trained weights, in eval mode, in float32."""
         from redistill.models.load import load_run
