@@ -121,7 +121,7 @@ def _of_pictures(run: Finished, given: Path, work: Path) -> "DataFrame":
     from redistill.data.picture_files import files_below, is_picture
     from redistill.data.prepare_images import write_pictures
 
-    if not run.config["evaluation"]["transforms"]:
+    if run.task["type"] == "classification" and not run.config["evaluation"]["transforms"]:
         raise RedistillError(
             f"{run.title} sees arrays as its data set has them, without transforms, so no file of a picture can be "
             "given to it: train one whose task reads files"
