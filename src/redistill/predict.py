@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 
 BATCH = 64  # examples; those of a kind of task that takes more memory come one by one
-READERS = {".csv": "read_csv", ".tsv": "read_csv", ".jsonl": "read_json", ".parquet": "read_parquet"}
+# what pandas reads a file with, by its ending
+READERS: dict[str, tuple[str, dict[str, Any]]] = {
+    ".csv": ("read_csv", {"keep_default_na": False}), ".tsv": ("read_csv", {"sep": "\t", "keep_default_na": False}),
+    ".jsonl": ("read_json", {"lines": True}), ".parquet": ("read_parquet", {}),
+}  # fmt: skip
 SPLIT = "dev"  # what the examples are called on the way
 
 
@@ -71,10 +75,9 @@ def _read(file: Path) -> "DataFrame":
 
     if file.suffix.lower() not in READERS:
         raise RedistillError(f"{file}: it is read by its ending, which is to be one of {', '.join(READERS)}")
-    options: dict[str, Any] = {".csv": {"keep_default_na": False}, ".tsv": {"sep": "\t", "keep_default_na": False},
-                               ".jsonl": {"lines": True}}.get(file.suffix.lower(), {})  # fmt: skip
+    reader, options = READERS[file.suffix.lower()]
     try:
-        table: pd.DataFrame = getattr(pd, READERS[file.suffix.lower()])(file, **options)
+        table: pd.DataFrame = getattr(pd, reader)(file, **options)
     except FileNotFoundError:
         raise RedistillError(f"{file}: there is no such file") from None
     except (OSError, ValueError) as error:  # pandas' and pyarrow's own are among them
@@ -155,15 +158,15 @@ def _in_words(said: "DataFrame", task: dict[str, Any], table: "DataFrame") -> "D
     labels = task["labels"]
     if task["type"] == "detection":
         lines = [
-            {**table.iloc[i].to_dict(), "label": labels[label], "score": score,
+            {**given, "label": labels[label], "score": score,
              **dict(zip(("left", "top", "right", "bottom"), box, strict=True))}
-            for i, row in said.iterrows()
-            for box, label, score in zip(row["boxes"], row["classes"], row["scores"], strict=True)
+            for given, found in zip(table.to_dict("records"), said.to_dict("records"), strict=True)
+            for box, label, score in zip(found["boxes"], found["classes"], found["scores"], strict=True)
         ]  # fmt: skip
         return pd.DataFrame(lines, columns=[*table.columns, "label", "score", "left", "top", "right", "bottom"])
-    found = table.reset_index(drop=True)
+    kept = table.reset_index(drop=True)
     if task["type"] != "classification":
-        return found.assign(prediction=said["prediction"].to_numpy())
+        return kept.assign(prediction=said["prediction"].to_numpy())
     shares = softmax(np.stack(said["logits"].tolist()).astype(np.float64), axis=1)
-    found = found.assign(prediction=[labels[i] for i in said["prediction"]])
-    return found.assign(**{f"probability of {label}": shares[:, i] for i, label in enumerate(labels)})
+    kept = kept.assign(prediction=[labels[i] for i in said["prediction"]])
+    return kept.assign(**{f"probability of {label}": shares[:, i] for i, label in enumerate(labels)})

@@ -1,5 +1,6 @@
 """Commands that look: at studies and experiments, at what they need and cost, and at methods."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -82,6 +83,23 @@ def plan(study: StudyArgument = DEFAULT_STUDY,
     print(f"{len(laid_out.nodes)} things, {len(missing)} to make")
     if to_make:
         print(estimate(laid_out, to_make))
+
+
+@app.command(rich_help_panel=PANEL)
+def status(study: StudyArgument = DEFAULT_STUDY,
+           watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again until nobody is at work")] = False,
+           as_json: Annotated[bool, typer.Option("--json", help="As JSON")] = False) -> None:  # fmt: skip
+    """Say how far a study is: made, in the making, waiting, failed and why, time left. Exit 1 if anything failed."""
+    from redistill import status as of
+
+    plan = plan_of(study)
+    if as_json:
+        found = of.status(plan)
+        print(json.dumps(of.as_json(found), indent=1))
+    else:
+        found = of.show(plan, watch)
+    if any(job.outcome == "failed" for job in found.failed):
+        raise typer.Exit(1)
 
 
 @app.command(rich_help_panel=PANEL)
