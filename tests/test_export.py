@@ -11,16 +11,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hub_stub import hub
 from huggingface_hub import ModelCard
 from nano_study import Nano
 from tiny_project import LONGEST, VARIABLE, tiny
 
+import redistill
 from redistill import card, export, lineage
 from redistill.errors import IntegrityError, RedistillError
 from redistill.evaluation.evaluate import score
+from redistill.predict import predict
 from redistill.provenance import store
 
 RUNS = {
@@ -57,6 +62,73 @@ def mood(made: Nano, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+# --- the same in Python -----------------------------------------------------------------------------------------------
+
+
+def test_a_model_and_tokenizer_of_the_api_give_the_predictions_on_file(made: Nano, tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    shutil.copytree(made.root, root, symlinks=True)
+    published = Nano(root).command(sys.executable, "-m", "snakemake", "--cores", "1", "--config", "study=tiny")
+    assert published.returncode == 0, published.stderr
+    run = redistill.load_study("tiny", root).run(key_of(made, RUNS["mood"]))
+    said = run.predictions().head(4)
+    rows = pd.read_parquet(root / "store" / "data" / run.thing.inputs["dataset"] / "dev.parquet").set_index("id")
+    tokens = run.tokenizer()(rows.loc[said["id"], "text"].tolist(), padding=True, truncation=True, return_tensors="pt")
+    with torch.inference_mode():
+        logits = run.model()(**tokens).logits
+    np.testing.assert_allclose(logits.numpy(), np.stack(said["logits"].tolist()), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("task", ["mood", "score", "pairs"])
+def test_predict_says_what_is_on_file(made: Nano, tmp_path: Path, task: str) -> None:
+    key = key_of(made, RUNS[task])
+    on_file = pd.read_parquet(made.root / "store" / "runs" / key / "predictions.parquet").query("split == 'dev'")
+    dataset = lineage.finished(made.root, key).parts["inputs"]["dataset"]
+    rows = pd.read_parquet(made.root / "store" / "data" / dataset / "dev.parquet").set_index("id").loc[on_file["id"]]
+    pair = ["--pair", "text_pair"] if task == "pairs" else []
+    rows.rename(columns={"text": "words"})[["words", *pair[1:]]].to_csv(tmp_path / "mine.csv", index=False)
+    done = made.redistill("predict", key, str(tmp_path / "mine.csv"), "--text", "words", *pair, "-o",
+                          str(tmp_path / "said" / "out.csv"))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said = pd.read_csv(tmp_path / "said" / "out.csv")
+    assert said["words"].tolist() == rows["text"].tolist()
+    if task == "score":
+        np.testing.assert_allclose(said["prediction"], on_file["prediction"], atol=1e-4)
+    else:
+        labels = [column.removeprefix("probability of ") for column in said if column.startswith("probability of ")]
+        assert said["prediction"].tolist() == [labels[i] for i in on_file["prediction"]]
+        logits = np.stack(on_file["logits"].tolist())
+        shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        np.testing.assert_allclose(said[[f"probability of {label}" for label in labels]], shares, atol=1e-4)
+    assert "were cut" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("none.csv", None, "none.csv: there is no such file"),
+        ("mine.doc", "a", r"is to be one of .csv, .tsv, .jsonl, .parquet"),
+        ("mine.csv", "txt\nfine\n", "no column `text`; did you mean `txt`.: name the text's with --text"),
+        ("mine.csv", 'text\nfine\n" "\n', "row 2 has nothing in `text`"),
+        ("mine.parquet", "text", "mine.parquet: cannot be read as a table"),
+        ("mine.csv", "", "mine.csv: cannot be read as a table"),
+    ],
+)
+def test_what_cannot_be_predicted_is_said(
+    made: Nano, tmp_path: Path, file: str, content: str | None, words: str
+) -> None:
+    if content is not None:
+        (tmp_path / file).write_text(content)
+    with pytest.raises(RedistillError, match=words):
+        predict(lineage.finished(made.root, key_of(made, RUNS["mood"])), tmp_path / file)
+
+
+def test_an_empty_table_gets_no_predictions_and_arrays_are_no_pictures(made: Nano, tmp_path: Path) -> None:
+    assert predict(lineage.finished(made.root, key_of(made, RUNS["mood"])), pd.DataFrame({"text": []})).empty
+    with pytest.raises(RedistillError, match="sees arrays as its data set has them"):
+        predict(lineage.finished(made.root, key_of(made, RUNS["image"])), tmp_path)
 
 
 # --- what transformers and the hub read -------------------------------------------------------------------------------

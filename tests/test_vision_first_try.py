@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,8 +22,11 @@ from shape_sets import coco_shapes, voc_shapes, yolo_shapes
 from vision_project import NORMAL, OPTIMISER, files_of, own_folder, study, vision
 
 from redistill.config import compose
+from redistill.errors import RedistillError
 from redistill.evaluation.evaluate import score
+from redistill.lineage import finished
 from redistill.models import load
+from redistill.predict import predict, write
 from redistill.provenance.store import sha256_file
 
 pytestmark = pytest.mark.slow
@@ -329,6 +333,38 @@ def test_cifar_100_is_the_same_in_parquet_and_in_binary_files(engine: Engine) ->
     assert done.returncode == 0, done.stdout + done.stderr
     first, other = (files_of(engine, key) for key in keys)
     assert first == other
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "folder"),
+    [("classifier", "imagenet/three", "IMAGENET_DIR"), ("ssdlite", "coco/shapes", "COCO_DIR"),
+     ("lraspp", "coco/shape-masks", "COCO_DIR")],
+)  # fmt: skip
+def test_predict_says_of_the_files_what_was_said_of_the_data_set(
+    engine: Engine, folders: dict[str, Path], tmp_path: Path, name: str, task: str, folder: str
+) -> None:
+    run, _ = made(engine, name, task)
+    on_file = pd.read_parquet(run / "predictions.parquet").query("split == 'dev'")
+    on_file["file"] = [Path(i).stem for i in on_file["id"]]
+    finished_run = finished(engine.root, run.name)
+    mine_lie_in = folders[folder] / ("val" if name == "classifier" else "")
+    said = predict(finished_run, mine_lie_in)
+    said["file"] = [Path(file).stem for file in said["file"]]
+    for one in on_file.itertuples():
+        mine = said[said["file"] == one.file]
+        if name == "ssdlite":
+            scores = sorted(one.scores)
+            np.testing.assert_allclose(sorted(mine["score"]), scores, atol=1e-3)
+        elif name == "lraspp":
+            there, here = (np.array(Image.open(io.BytesIO(png))) for png in (one.prediction, mine["prediction"].item()))
+            assert (there == here).mean() > 0.99
+        else:
+            assert mine["prediction"].item() == finished_run.task["labels"][one.prediction]
+    if name == "lraspp":
+        write(predict(finished_run, folders[folder]), tmp_path)
+        assert {file.stem for file in tmp_path.rglob("*.png")} == set(said["file"])
+    with pytest.raises(RedistillError, match="there is no picture there"):
+        predict(finished_run, tmp_path / "nowhere")
 
 
 # --- distilled -------------------------------------------------------------------------------------------------------

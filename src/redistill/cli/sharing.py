@@ -37,14 +37,41 @@ def export(run: Annotated[str, typer.Argument(help="Key of a finished run, or an
            trust_plugins: TrustOption = False) -> None:  # fmt: skip
     """Make a folder for the Hugging Face hub of a finished run: weights, tokenizer, model card; verified first."""
     from redistill.export import export as export_run
-    from redistill.performance.profile import is_key
 
-    key, title = run, ""
-    if not is_key(run):
-        plan = plan_of_experiment(run, study, task, [seed], changes)
-        key, title = plan.runs[0].key, plan.nodes[plan.runs[0].key].title
+    key, title = _run_meant(run, study, task, seed, changes)
     folder, written = export_run(root_of_project(), key, to, licence, language, force, title)
     print(f"{folder}: {'written' if written else 'as it was'}")
+
+
+def _run_meant(run: str, study: str, task: str | None, seed: int, changes: list[str] | None) -> tuple[str, str]:
+    """Key and title of a run: given by its key, which then is the title's place too, or as an experiment."""
+    from redistill.performance.profile import is_key
+
+    if is_key(run):
+        return run, ""
+    plan = plan_of_experiment(run, study, task, [seed], changes)
+    return plan.runs[0].key, plan.nodes[plan.runs[0].key].title
+
+
+@app.command(rich_help_panel=PANEL)
+def predict(run: Annotated[str, typer.Argument(help="Key of a finished run, or an experiment")],
+            given: Annotated[Path, typer.Argument(help="Table of texts (.csv, .tsv, .jsonl, .parquet), or pictures")],
+            to: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; else it is printed")] = None,
+            text: Annotated[str, typer.Option("--text", help="Column of the text")] = "text",
+            pair: Annotated[str | None, typer.Option("--pair", help="Column of the second text")] = None,
+            task: TaskOption = None, seed: Annotated[int, typer.Option("--seed", help="Seed")] = 0,
+            changes: SetOption = None, study: StudyOption = DEFAULT_STUDY,
+            trust_plugins: TrustOption = False) -> None:  # fmt: skip
+    """Say what a finished run makes of your own texts or pictures, as CSV; masks as PNG files of a folder."""
+    from redistill.lineage import finished
+    from redistill.predict import predict as said_by
+    from redistill.predict import write
+
+    key, title = _run_meant(run, study, task, seed, changes)
+    said = said_by(finished(root_of_project(), key, title), given, text, pair)
+    write(said, to)
+    if said.attrs.get("cut"):
+        print(f"{said.attrs['cut']} texts were longer than the run reads and were cut", file=sys.stderr)
 
 
 @app.command(rich_help_panel=PANEL)

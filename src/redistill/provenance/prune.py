@@ -54,7 +54,7 @@ def in_progress(root: Path) -> set[str]:
     """Keys that a job is making now, or has begun to make: it may go on from where it was."""
     work = root / "store" / "work"
     begun = {folder.name for folder in work.glob("*") if folder.is_dir() and KEY.fullmatch(folder.name)}
-    return begun | {lock.stem for lock in work.glob("*.lock") if KEY.fullmatch(lock.stem) and _is_held(lock)}
+    return begun | {lock.stem for lock in work.glob("*.lock") if KEY.fullmatch(lock.stem) and is_held(lock)}
 
 
 def remove(root: Path, unreached: Iterable[Garbage]) -> list[Garbage]:
@@ -78,7 +78,7 @@ def _places(root: Path) -> dict[str, Path]:
     return {folder.name: folder for folder in folders if folder.is_dir() and KEY.fullmatch(folder.name)}
 
 
-def _is_held(lock: Path) -> bool:
+def is_held(lock: Path) -> bool:
     """Whether somebody holds it; one that may not be written is asked too."""
     with lock.open() as stream:
         try:

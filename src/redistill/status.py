@@ -1,0 +1,187 @@
+"""How far a study is: what is made, what is in the making and where it stands, what failed and why, how long it takes.
+
+It looks and touches nothing: a job is in the making while somebody holds its key's lock.
+"""
+
+import json
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from redistill import failures
+from redistill.performance.units import seconds_of
+from redistill.plan import Node, Plan
+from redistill.provenance import attempts
+from redistill.provenance.prune import is_held
+
+EVERY = 2.0  # seconds between two looks
+MOST = 8  # things of a list that are shown
+SAID = 300  # characters of what a failed job said that are shown; --json has all
+
+
+@dataclass(frozen=True)
+class Running:
+    """A job in the making: for how many seconds, and where it stands in words, if it says."""
+
+    key: str
+    kind: str
+    title: str
+    seconds: float
+    where: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A job whose last attempt did not make it: how it ended (failed, stopped, killed), what it said, and how often."""
+
+    key: str
+    kind: str
+    title: str
+    outcome: str
+    said: str
+    end: str
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a study stands. `waiting` things are to be made and nobody is at work on them; `seconds_left` is the time
+    that the rest takes on this machine, None if nothing like it was made here.
+    """
+
+    study: str
+    things: int
+    made: int
+    waiting: int
+    running: list[Running] = field(default_factory=list)
+    failed: list[Failed] = field(default_factory=list)
+    seconds_left: float | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self.made == self.things
+
+
+def status(plan: Plan) -> Status:
+    """Where a study stands now."""
+    missing = plan.missing()
+    running = [job for node in missing if (job := _running(plan.root, node))]
+    at_work = {job.key for job in running}
+    failed = [one for node in missing if node.key not in at_work and (one := _failed(plan.root, node))]
+    return Status(
+        plan.checked.name, len(plan.nodes), len(plan.nodes) - len(missing),
+        len(missing) - len(running) - len(failed), running, failed, _left(plan, missing, running),
+    )  # fmt: skip
+
+
+def _running(root: Path, node: Node) -> Running | None:
+    lock, scratch = root / "store" / "work" / f"{node.key}.lock", root / "store" / "work" / node.key
+    if not lock.is_file() or not is_held(lock):
+        return None
+    begin = time.time()
+    with suppress(OSError, ValueError):
+        begin = float((scratch / "begun").read_text(encoding="utf-8"))
+    return Running(node.key, node.kind, node.title, round(time.time() - begin, 1), _where(node, scratch))
+
+
+def _where(node: Node, scratch: Path) -> str:
+    """Where a run stands, by the last whole line of its log."""
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        lines = (scratch / "progress" / "log.jsonl").read_bytes().split(b"\n")
+        last = json.loads(lines[-2])
+        stages = node.config["stages"]
+        stage = f"stage {last['stage'] + 1} of {len(stages)}, " if len(stages) > 1 else ""
+        steps = stages[last["stage"]].get("steps")
+        of = f" of {steps}" if steps else ""
+        loss = f", loss {last['loss']:.4g}" if "loss" in last else ""
+        return f"{stage}step {last['step'] + 1}{of}{loss}" if "step" in last else ""
+    return ""
+
+
+def _failed(root: Path, node: Node) -> Failed | None:
+    tried = attempts.of(root, node.key)
+    if not tried:
+        return None
+    last = tried[-1]
+    said = failures.first_said(root, node.key) or last["said"]
+    return Failed(node.key, node.kind, node.title, last["outcome"], said, last["end"], len(tried))
+
+
+def _left(plan: Plan, missing: list[Node], running: list[Running]) -> float | None:
+    """What is known of the rest's time, less what the jobs at work have already had."""
+    from redistill.estimate import estimate
+
+    if not missing:
+        return 0.0
+    rest = estimate(plan, missing)
+    if not rest.known:
+        return None
+    had = sum(job.seconds for job in running) / max(rest.cores, 1)
+    return round(max(rest.wall - had, 0.0), 1)
+
+
+def as_json(found: Status) -> dict[str, Any]:
+    return {**asdict(found), "finished": found.finished}
+
+
+def in_words(found: Status) -> Group:
+    """The status as people read it: one screen, whatever the study's size."""
+    parts: list[Any] = [Text(_headline(found))]
+    if found.running:
+        table = Table("in the making", "for", "where", box=None, pad_edge=False)
+        for job in found.running[:MOST]:
+            table.add_row(f"{job.kind}: {job.title}", seconds_of(job.seconds), job.where)
+        parts += [table, *_more(found.running)]
+    for one in found.failed[:MOST]:
+        often = f", attempt {one.attempts}" if one.attempts > 1 else ""
+        parts.append(Text(f"{one.outcome}: {one.kind} {one.title} ({one.key}), {one.end}{often}\n  {one.said[:SAID]}"))
+    parts += _more(found.failed)
+    if found.failed:
+        parts.append(Text(_advice(found)))
+    return Group(*parts)
+
+
+def _headline(found: Status) -> str:
+    share = found.made / found.things if found.things else 1.0
+    said = f"{found.study}: {found.made} of {found.things} made ({share:.0%})"
+    if found.finished:
+        return f"{said}: finished"
+    counts = ((len(found.running), "in the making"), (found.waiting, "waiting"), (len(found.failed), "did not make it"))
+    said += "".join(f", {count} {what}" for count, what in counts if count)
+    return f"{said}; about {seconds_of(found.seconds_left)} left" if found.seconds_left else said
+
+
+def _more(jobs: list[Any]) -> list[Text]:
+    return [Text(f"and {len(jobs) - MOST} more, which --json lists")] if len(jobs) > MOST else []
+
+
+def _advice(found: Status) -> str:
+    command = f"`snakemake --cores all --config study={found.study}`"
+    if all(job.outcome != "failed" for job in found.failed):
+        return f"they go on from where they were stopped: {command}"
+    first = next(job for job in found.failed if job.outcome == "failed")
+    return (
+        f"mend what is said, then {command}; `redistill make {first.key}` tries the first alone, and "
+        f"store/work/failed/{first.key}.json has all that it said"
+    )
+
+
+def show(plan: Plan, watch: bool) -> Status:
+    """Print the status; with `watch`, again and again until nobody is at work, then once more."""
+    console = Console(width=None if Console().is_terminal else 120, soft_wrap=True, markup=False, highlight=False)
+    found = status(plan)
+    if watch and found.running and console.is_terminal:
+        with Live(in_words(found), console=console, transient=True) as live:
+            while found.running:
+                time.sleep(EVERY)
+                found = status(plan)
+                live.update(in_words(found))
+    console.print(in_words(found))
+    return found

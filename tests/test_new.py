@@ -1,0 +1,197 @@
+"""A study on a table of one's own: what is written passes `check`; what cannot be is said, and nothing is left."""
+
+import csv
+import os
+import pty
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from redistill import new
+from redistill.config.check import check
+from redistill.data.prepare import prepare
+from redistill.data.readers.table import table
+from redistill.errors import RedistillError
+from redistill.plan import make_plan
+
+REPOSITORY = Path(__file__).parents[1]
+ROWS = [(f"film number {i} was {'fine' if i % 3 else 'dull'}", "good" if i % 3 else "bad", f"{i / 7:.3f}")
+        for i in range(200)]  # fmt: skip
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The project's configurations, alone."""
+    shutil.copytree(REPOSITORY / "configs", tmp_path / "project" / "configs")
+    return tmp_path / "project"
+
+
+def written(
+    file: Path, rows: list[tuple[str, ...]] = ROWS, heading: tuple[str, ...] = ("review", "stars", "points")
+) -> Path:
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream, delimiter="\t" if file.suffix == ".tsv" else ",").writerows([heading, *rows])
+    return file
+
+
+def wish(file: Path, **changes: Any) -> new.Wish:
+    return new.Wish(**{"name": "reviews", "table": file, "text": "review", "label": "stars"} | changes)
+
+
+def state(root: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(root)): file.read_bytes() for file in root.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv"])
+def test_a_study_on_a_table_passes_check_and_has_what_was_wished(root: Path, tmp_path: Path, ending: str) -> None:
+    file = written(tmp_path / f"mine{ending}")
+    made = new.write(root, wish(file, methods=("kd", "dkd"), layers=(0, 5), seeds=2))
+    assert {str(f.relative_to(root)) for f in made} >= {"configs/studies/reviews.yaml", f"data/reviews/mine{ending}"}
+    found = check(root, "reviews")
+    rows = found.study.tables["main"].rows
+    assert [row.experiment for row in rows] == [
+        "text/majority", "text/tfidf", "reviews/teacher", "reviews/student", "reviews/student-kd",
+        "reviews/student-dkd",
+    ]  # fmt: skip
+    plan = make_plan(root, "reviews")
+    runs = [node for node in plan.nodes.values() if node.kind == "student"]
+    assert len(runs) == 3 * 2
+    assert {tuple(node.config["student"]["start"]["layers"]) for node in runs} == {(0, 5)}
+    task = found.tasks["reviews"]
+    assert task.labels == ["bad", "good"]
+    assert sum((task.splits.train, task.splits.select, task.splits.dev)) == len(ROWS)
+
+
+def test_scores_and_pairs_are_studies_too(root: Path, tmp_path: Path) -> None:
+    rows = [(text, label, points, f"{text}, they say") for text, label, points in ROWS]
+    file = written(tmp_path / "mine.csv", rows, ("review", "stars", "points", "other"))
+    new.write(root, wish(file, label="points", scores=True, pair="other"))
+    task = check(root, "reviews").tasks["reviews"]
+    assert (task.type, task.metric) == ("regression", "pearson_spearman")
+    config = next(n for n in make_plan(root, "reviews").nodes.values() if n.kind == "dataset").config
+    (tmp_path / "work").mkdir()
+    prepare(config, {"source": root / "data" / "reviews"}, tmp_path / "work")
+    import pandas as pd
+
+    train = pd.read_parquet(tmp_path / "work" / "train.parquet")
+    assert (train["text_pair"] == train["text"] + ", they say").all()
+    points = {row[0]: float(row[2]) for row in rows}
+    assert train["label"].tolist() == [points[text] for text in train["text"]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"name": "Reviews!"}, "is no name"),
+        ({"name": "vader"}, "sources.yaml has a `vader` already"),
+        ({"name": "movie"}, "configs/tasks has a `movie` already"),
+        ({"text": "revew"}, "has no column `revew`; did you mean `review`"),
+        ({"label": "review"}, "200 different values, which are no classes"),
+        ({"layers": (1, 9)}, "has layers 0 to 5"),
+        ({"methods": ("kdd",)}, "no method `kdd` of distillation"),
+        ({"methods": ("fitnet",)}, "`fitnet` needs more than its name"),
+        ({"methods": ("hard",)}, "no method `hard`"),
+        ({"table": Path("nothing.csv")}, "there is no such file"),
+        ({"table": Path("nothing.xls")}, "ends in .csv or .tsv"),
+    ],
+)
+def test_what_cannot_be_is_said_and_nothing_is_left(
+    root: Path, tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    file, before = written(tmp_path / "mine.csv"), state(root)
+    with pytest.raises(RedistillError, match=words):
+        new.write(root, wish(file, **changes))
+    assert state(root) == before
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (ROWS[:30], "has 30 different rows; a study needs 100 at least"),
+        ([*ROWS[:3], ("a film", "", "1"), *ROWS[3:]], "row 4: has nothing in `stars`"),
+        ([(text, "good", points) for text, _, points in ROWS], "one value in every row"),
+    ],
+)
+def test_a_table_that_is_no_study_is_refused(
+    root: Path, tmp_path: Path, rows: list[tuple[str, ...]], words: str
+) -> None:
+    before = state(root)
+    with pytest.raises(RedistillError, match=words):
+        new.write(root, wish(written(tmp_path / "mine.csv", rows)))
+    assert state(root) == before
+
+
+def test_what_check_refuses_is_taken_back(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = state(root)
+    monkeypatch.setattr(new, "TEACHER", "nobody")
+    with pytest.raises(RedistillError, match="nobody"):
+        new.write(root, wish(written(tmp_path / "mine.csv")))
+    assert state(root) == before
+
+
+def test_the_command_asks_at_a_terminal_and_says_what_is_missing_elsewhere(root: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "redistill", "new", "reviews", "--from-csv", str(written(tmp_path / "mine.csv"))]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120)
+    assert (done.returncode, done.stderr) == (
+        1, "redistill: say which column has the text, by --text; there are review, stars, points\n",
+    )  # fmt: skip
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "wb", buffering=0) as typed:
+        typed.write(b"review\nstars\n")
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, stdin=theirs, timeout=120)
+    os.close(theirs)
+    assert done.returncode == 0, done.stderr
+    assert "snakemake --cores all --config study=reviews" in done.stdout
+    assert yaml.safe_load((root / "configs" / "tasks" / "reviews.yaml").read_text())["reader"]["text"] == "review"
+
+
+# --- the reader ------------------------------------------------------------------------------------------------------
+
+
+def test_a_table_is_read_with_marks_quotes_and_what_is_there_twice(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(
+        '\ufefftext,label\n"a, ""quoted""\nline",yes\n  padded  ,no\npadded,yes\nNA,no\n', encoding="utf-8"
+    )
+    found, counts = table(tmp_path, ["no", "yes"], "classification", label="label", text="text", file="a.csv")
+    assert [(e["id"], e["text"], e["label"]) for e in found] == [
+        ("1", 'a, "quoted"\nline', 1), ("2", "padded", 0), ("4", "NA", 0),
+    ]  # fmt: skip
+    assert counts == {"rows": 4, "there twice": 1}
+
+
+def test_tables_for_splits_keep_their_names(tmp_path: Path) -> None:
+    written(tmp_path / "a.tsv", [("x", "1.5")], ("text", "score"))
+    written(tmp_path / "b.tsv", [("y", "2")], ("text", "score"))
+    found, _ = table(tmp_path, [], "regression", label="score", text="text", files={"train": "a.tsv", "dev": "b.tsv"})
+    assert found == {"train": [{"id": "train-1", "text": "x", "label": 1.5}],
+                     "dev": [{"id": "dev-1", "text": "y", "label": 2.0}]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "type_", "words"),
+    [
+        ("text,label\n ,yes\n", "classification", "a.csv, row 1: has nothing in `text`"),
+        ("text,label\na,maybe\n", "classification", "row 1, `label`: `maybe` is no label of the task"),
+        ("text,label\na,b\n", "regression", "`b` is no number"),
+        ("txt,label\na,yes\n", "classification", "no column `text`; did you mean `txt`"),
+        ("text,label\n", "classification", "has no rows"),
+        ("", "classification", "cannot be read as a table"),
+        ('text,label\n"a,yes\n', "classification", "cannot be read as a table"),
+    ],
+)
+def test_a_faulty_table_is_refused_with_its_place(tmp_path: Path, content: str, type_: str, words: str) -> None:
+    (tmp_path / "a.csv").write_text(content, encoding="utf-8")
+    with pytest.raises(RedistillError, match=words):
+        table(tmp_path, ["no", "yes"], type_, label="label", text="text", file="a.csv")
+
+
+def test_one_table_or_one_for_each_split(tmp_path: Path) -> None:
+    with pytest.raises(RedistillError, match="give a `file`"):
+        table(tmp_path, [], "regression", label="label", text="text")
+    with pytest.raises(RedistillError, match=r"is to end in .csv or .tsv"):
+        table(tmp_path, [], "regression", label="label", text="text", file="a.txt")
