@@ -108,7 +108,8 @@ def examples(case: dict[str, Any], folder: Path) -> Any:
     import torch
 
     from redistill.data.examples import Examples
-    from redistill.data.pictures import Files, Joined, Pictures
+    from redistill.data.packed import Files, Joined
+    from redistill.data.pictures import Pictures
 
     count, draw = 2 * case["batch"], np.random.default_rng(0)
     ids = [str(i) for i in range(count)]

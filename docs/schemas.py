@@ -27,7 +27,8 @@ COMPONENTS = {
 }  # fmt: skip
 TYPES: dict[str, Schema] = {
     "float": {"type": "number"}, "int": {"type": "integer"}, "bool": {"type": "boolean"}, "str": {"type": "string"},
-    "dict": {"type": "object"}, "list[int]": {"type": "array", "items": {"type": "integer"}},
+    "dict": {"type": "object"}, "Architecture": {"$ref": "#/$defs/Architecture"},
+    "list[int]": {"type": "array", "items": {"type": "integer"}},
     "list[float]": {"type": "array", "items": {"type": "number"}},
     "list[str]": {"type": "array", "items": {"type": "string"}},
 }  # fmt: skip

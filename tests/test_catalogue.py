@@ -77,9 +77,10 @@ def test_the_use_that_a_file_shows_is_right(name, tmp_path):
     terms = {key: schema.Term.model_validate(value) for key, value in read(found.usage, tmp_path).items()}
     beside = read(found.beside, tmp_path) if found.beside else {}
     modules = {key: schema.Auxiliary.model_validate(value) for key, value in beside.get("modules", {}).items()}
-    assert set(beside) <= {"modules"}
+    assert set(beside) <= {"modules", "student", "teacher"}
+    student = schema.Student.model_validate(beside["student"]).architecture if "student" in beside else None
     assert name in {term.method for term in terms.values()}
-    for component in (*terms.values(), *modules.values()):
+    for component in (*terms.values(), *modules.values(), *([student] if student else [])):
         settings = registry.signature(component.kind, component.method).settings
         assert set(component.settings) <= set(settings)
         wrong = {key: registry.mistake(settings[key], value) for key, value in component.settings.items()}
@@ -91,7 +92,7 @@ def test_the_use_that_a_file_shows_is_right(name, tmp_path):
         assert bool(taps.student) == ("student_hidden" in inputs)
         assert bool(taps.teacher) == ("teacher_hidden" in inputs)
         beside_models = [tap for tap in (*taps.student, *taps.teacher) if tap.startswith("modules.")]
-        if beside:  # else the file refers to another one that shows the modules
+        if modules:  # else the file refers to another one that shows the modules
             assert {tap.split(".")[1].partition(":")[0] for tap in beside_models} <= set(modules)
 
 

@@ -12,10 +12,12 @@ import pytest
 from conftest import Project
 from picture_sets import mask_of
 from PIL import Image
+from safetensors.torch import save
 from small_store import BOXES, images, sealed, thing
 
 from redistill.cli import picturing
 from redistill.errors import RedistillError
+from redistill.models import load
 from redistill.pictures import draw, show
 from redistill.provenance import store
 
@@ -160,6 +162,32 @@ def test_a_model_that_is_tapped_while_its_student_trains_is_a_teacher_too(tmp_pa
     shutil.rmtree(root / "store" / "runs" / TEACHER)
     without = (show.draw(root, STUDENT) / "000.png").read_bytes()
     assert opened(with_teacher).shape[0] > opened(without).shape[0]
+
+
+@pytest.mark.parametrize("kind", show.KINDS)
+def test_published_weights_that_teach_are_asked_what_they_say(kind: str, tmp_path: Path) -> None:
+    root = made(tmp_path, kind, [])
+    folder = root / "store" / "runs" / STUDENT
+    config = json.loads((folder / "resolved.json").read_text())
+    config["runtime"] = {"device": "cuda", "precision": "float32", "threads": 1, "portable": False}
+    (folder / "resolved.json").write_text(json.dumps(config))
+    manifest = store.read_manifest(folder)
+    manifest["key_parts"]["inputs"] = {"dataset": "data1"}
+    sealed(folder, manifest["key_parts"])
+    alone = opened((show.draw(root, STUDENT) / "000.png").read_bytes())
+    architecture = {
+        "classification": {"method": "cnn", "channels": [2]},
+        "segmentation": {"method": "segmenter", "name": "lraspp_mobilenet_v3_large"},
+        "detection": {"method": "bottleneck_rcnn", "backbone": "resnet18", "options": {"min_size": 32, "max_size": 48}},
+    }[kind]
+    for outputs, drawn in ((3, True), (4, False)) if kind == "classification" else ((3, True),):
+        said = {"architecture": architecture, "outputs": outputs, "image_shape": [3, 16, 24]}
+        weights = {name: tensor.contiguous() for name, tensor in load.of_source(said).state_dict().items()}
+        thing(root, "models", f"w{outputs}", {}, {"architecture.json": said, "model.safetensors": save(weights)})
+        manifest["key_parts"]["inputs"] = {"dataset": "data1", "teacher big": f"w{outputs}"}
+        sealed(folder, manifest["key_parts"])
+        beside = opened((show.draw(root, STUDENT) / "000.png").read_bytes())
+        assert (beside.shape > alone.shape) == drawn
 
 
 def test_a_view_is_what_the_model_was_shown(tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -20,8 +22,8 @@ from redistill.models.auxiliary.linear import linear as linear_map
 from redistill.models.auxiliary.mlp import mlp
 from redistill.models.auxiliary.paraphraser import paraphraser
 from redistill.models.taps import tapped
-from redistill.training import checkpoint, optimise
-from redistill.training.hooks import Log
+from redistill.training import checkpoint, hooks, optimise
+from redistill.training.hooks import Best, Log
 from redistill.training.learner import Learner, build_auxiliary, needed
 from redistill.training.loss import Term
 from redistill.training.sampler import Batches
@@ -456,3 +458,17 @@ def test_networks_of_other_packages_have_the_task_s_outputs(method: str) -> None
     with tapped(model, ["layer1"], "student") as captured:
         assert load.logits_of(model, {"image": torch.zeros(2, 3, 32, 32)}).shape == (2, 2)
     assert captured["layer1"].shape[:2] == (2, 64)
+
+
+def test_a_student_that_says_no_number_when_an_epoch_is_chosen_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = pa.table({"id": ["a", "b"], "split": ["select"] * 2, "label": [0.0, 1.0], "prediction": [math.nan, 1.0]})
+    monkeypatch.setattr(hooks.examples, "load", lambda *_: None)
+    monkeypatch.setattr(hooks.predict, "predictions", lambda *_: said)
+    evaluation = {"split": "select", "metrics": ["pearson"], "transforms": [], "batch_size": 2}
+    best = Best({"task": {}, "evaluation": evaluation}, {}, Log.__new__(Log))
+    learner, accelerator = SimpleNamespace(student=None), SimpleNamespace(device="cpu")
+    stage: Any = SimpleNamespace(index=1, step=8, learner=learner, accelerator=accelerator)
+    with pytest.raises(
+        RedistillError, match="stage 1, step 7: .* `select` holds a prediction that is not finite: lower"
+    ):
+        best._score(stage)

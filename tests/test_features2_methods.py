@@ -102,27 +102,11 @@ def test_mgd_draws_another_mask_for_each_pair():
 # --- the teacher's classifier -----------------------------------------------------------------------------------------
 
 
-def test_a_student_with_the_teachers_features_predicts_what_the_teacher_does():
-    features, head = normal(2, 5, 3, 3), nn.Linear(5, 4).double()
-    assert simkd.simkd([features], [features], nn.Identity()).item() == 0
-    assert torch.equal(simkd.predict([features], nn.Identity(), head), head(features.mean((2, 3))))
-
-
-def test_the_projector_predicts_by_the_statistics_of_training():
-    own = simkd.build_own([(3, 4, 4)], [(4, 2, 2)], 0).double()
-    student, head = normal(8, 3, 4, 4), nn.Linear(4, 2).double()
-    simkd.simkd([student], [normal(8, 4, 2, 2)], own)
-    assert all(norm.num_batches_tracked == 1 for norm in own.modules() if hasattr(norm, "num_batches_tracked"))
-    own.eval()
-    together = simkd.predict([student], own, head)
-    assert torch.allclose(simkd.predict([student[:1]], own, head), together[:1])
-
-
-def test_simkd_compares_one_pair_of_maps():
-    with pytest.raises(ValueError, match="the last feature map"):
-        simkd.simkd([normal(1, 2, 2, 2)] * 2, [normal(1, 2, 2, 2)] * 2, nn.Identity())
-    with pytest.raises(ValueError, match="one pair"):
-        simkd.build_own([(2, 2, 2)] * 2, [(2, 2, 2)] * 2, 0)
+def test_simkd_compares_one_pair_of_maps_of_the_same_channels():
+    with pytest.raises(ValueError, match="the teacher's last feature map, not 2 and 2 maps"):
+        simkd.simkd([normal(1, 2, 2, 2)] * 2, [normal(1, 2, 2, 2)] * 2)
+    with pytest.raises(ValueError, match="differ"):
+        simkd.simkd([normal(1, 2, 4, 4)], [normal(1, 3, 2, 2)])
 
 
 # --- singular vectors -------------------------------------------------------------------------------------------------

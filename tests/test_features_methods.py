@@ -1,6 +1,10 @@
 """What is particular to the methods that compare features."""
 
+import json
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -175,6 +179,36 @@ def test_margins_are_the_means_of_all_negative_responses_so_far():
     expected = [everything[:, c][everything[:, c] < 0].mean().item() for c in range(4)]
     assert own[0].mean.tolist() == pytest.approx(expected)
     assert {"0.mean", "0.seen"} <= set(own.state_dict())
+
+
+ONE_OF_TWO = """
+import sys, torch
+from method_proofs import Draw
+from redistill.distill import ofd
+rank, file = int(sys.argv[1]), sys.argv[2]
+torch.distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+own = ofd.build_own([(2, 3, 3)], [(4, 3, 3)], 1).double()
+ofd.ofd([Draw().normal(4 - rank, 2, 3, 3)], [Draw(rank).normal(4 - rank, 4, 3, 3)], own)
+print(own[0].mean.tolist())
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_margins_are_those_of_all_processes_parts_of_a_batch(tmp_path):
+    beside = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", ONE_OF_TWO]
+    pair = [
+        subprocess.Popen([*command, str(rank), str(tmp_path / "store")], stdout=subprocess.PIPE, text=True, env=beside)
+        for rank in range(2)
+    ]
+    try:
+        first, second = (json.loads(process.communicate(timeout=120)[0]) for process in pair)
+    finally:
+        for process in pair:
+            process.kill()
+    everything = torch.cat([Draw(rank).normal(4 - rank, 4, 3, 3) for rank in range(2)])
+    assert first == second
+    assert first == pytest.approx([everything[:, c][everything[:, c] < 0].mean().item() for c in range(4)])
 
 
 def test_margins_are_left_alone_in_evaluation():

@@ -33,7 +33,7 @@ from redistill.training.run import _peers
 
 Seen = dict[str, Tensor]
 TRUSTED = {registry.TRUST: "1"}
-KILLED = ("contrast", "turned", "mutual")
+KILLED = ("contrast", "turned", "mutual", "margins")
 
 # --- runs ------------------------------------------------------------------------------------------------------------
 
@@ -64,6 +64,7 @@ tables:
       - {{experiment: engine/turned}}
       - {{experiment: engine/turned-rebuilt}}
       - {{experiment: engine/mutual}}
+      - {{experiment: engine/margins}}
       - {{experiment: engine/lottery}}
 """
 EXPERIMENTS = {
@@ -157,6 +158,13 @@ set:
   stages.0.loss.maps: {method: feature_mse, weight: 0.1, teacher: other, taps: {student: ["3"], teacher: ["3"]}}
   stages.0.loss.hard-other: {method: hard, weight: 1.0, student: other}
   stages.0.loss.soft-other: {method: kd, weight: 1.0, student: other, teacher: student}
+""",
+    "margins": """
+extends: small
+label: Means of what was seen
+teacher: {experiment: nano/image-teacher}
+set:
+  stages.0.loss.overhaul: {method: ofd, weight: 0.001, taps: {student: ["2"], teacher: ["2"]}}
 """,
     "lottery": """
 extends: small
@@ -421,6 +429,15 @@ def test_nothing_of_a_peer_that_teaches_learns_from_what_it_teaches() -> None:
         values[name].backward(retain_graph=True)
         found = {name.split(".")[0] for name, p in learner.named_parameters() if p.grad is not None and p.grad.any()}
         assert found == {learns}
+
+
+def test_random_numbers_of_a_term_are_those_of_its_pass_and_of_no_other() -> None:
+    def drawn(counter: tuple[int, int, int], name: str = "soft") -> float:
+        return torch.rand((), generator=Moment(counter=counter).generator(name)).item()
+
+    assert drawn((1, 2, 3)) == drawn((1, 2, 3))
+    others = [(0, 2, 3), (1, 3, 3), (1, 2, 0), (1, 22, 3)]
+    assert len({drawn((1, 2, 3)), drawn((1, 2, 3), "hard"), *map(drawn, others)}) == 6
 
 
 def test_a_peer_is_only_run_where_a_term_asks_for_it() -> None:

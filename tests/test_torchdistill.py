@@ -374,6 +374,24 @@ def test_a_task_is_named_by_its_data_and_by_what_its_models_look_for(tmp_path, p
     assert (project / "configs" / "tasks" / f"{task}.yaml").is_file()
 
 
+@pytest.mark.parametrize("key", ["fasterrcnn_resnet50_fpn", "custom_fasterrcnn_resnet_fpn"])
+def test_plain_settings_of_a_detector_are_its_options(tmp_path, key):
+    file = tmp_path / "one.yaml"
+    file.write_text(
+        "datasets: {a: {name: coco2017}}\nmodels:\n  model:\n"
+        f"    key: {key}\n    kwargs:\n      num_classes: 91\n      min_size: 480\n      image_mean: [0.5, 0.5, 0.5]\n"
+        "      box_score_thresh: 0.1\n      box_roi_pool: !import_call {key: my.pool}\n      mine: 3\n"
+        "train: {num_epochs: 1}\n"
+    )
+    (report,) = import_files([file], tmp_path / "out")
+    architecture = load(report.written[0]).data["student"]["architecture"]
+    assert architecture["options"] == {"min_size": 480, "image_mean": [0.5, 0.5, 0.5], "box_score_thresh": 0.1}
+    left = {item.key for item in report.left_out}
+    assert {"models.model.kwargs.mine"} <= left
+    assert any(path.startswith("models.model.kwargs.box_roi_pool") for path in left)
+    assert not any("min_size" in path for path in left)
+
+
 def test_data_from_a_call_and_several_labels(tmp_path):
     data, report = imported(tmp_path, "several-labels")
     assert data["notes"] == {"task": "go-emotions"}

@@ -25,7 +25,8 @@ from vision_project import NORMAL, files_of, own_folder, study, vision
 
 from redistill.data.ahead import Ahead
 from redistill.data.examples import Examples
-from redistill.data.pictures import Files, Joined, Pictures
+from redistill.data.packed import Files, Joined
+from redistill.data.pictures import Pictures
 from redistill.errors import RedistillError
 from redistill.training.loop import one_pass
 

@@ -91,7 +91,7 @@ def methods() -> list[Method]:
 
 def setting_in_words(setting: registry.Setting, mark: str = "") -> str:
     """Type, bounds and default of a setting, its values as a config has them, between two `mark`s."""
-    kind = setting.annotation
+    kind = registry.NESTED.get(setting.annotation, setting.annotation)
     if setting.choices:
         kind = " or ".join(f"{mark}{choice}{mark}" for choice in setting.choices)
     elif setting.bounds:

@@ -142,7 +142,9 @@ def _components(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield from (("loss", term["method"]) for term in stage["loss"].values())
     for transform in config.get("evaluation", {}).get("transforms", []):
         yield "transform", transform["method"]
-    yield from (("architecture", s["architecture"]["method"]) for s in students if s.get("architecture"))
+    for student in students:
+        if (said := student.get("architecture")) is not None:
+            yield from registry.all_of("architecture", said["method"], said["settings"])
 
 
 def _libraries(components: Iterable[tuple[str, str]]) -> tuple[str, ...]:
@@ -252,7 +254,8 @@ class _Planner:
         converts = source.format == "torch-pickle" or source.names or source.leave_out
         packages = ("torch", "safetensors") if converts else ()
         # what a model of images is built from counts for all that listen to it
-        shapes = [("architecture", source.architecture.method)] if source.architecture else []
+        said = source.architecture
+        shapes = list(registry.all_of(said.kind, said.method, said.settings)) if said is not None else []
         return self._add(source.kind, name, source.fetched(), {}, shapes, (*packages, *_libraries(shapes)))
 
     def _dataset(self, name: str) -> Node:

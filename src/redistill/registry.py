@@ -16,13 +16,13 @@ import importlib.util
 import json
 import operator
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from redistill.errors import RedistillError
 
@@ -36,6 +36,8 @@ PACKAGES = {
     "reader": "redistill.data.readers",
     "transform": "redistill.data.transforms",
 }
+Architecture: TypeAlias = dict[str, Any]  # a setting that is an architecture: its `method`, and settings beside it
+NESTED = {"Architecture": "architecture"}  # annotations of settings that are components themselves, and of which kind
 BUILDER = "build_own"  # of a loss: makes what it learns or remembers
 OVER = "OVER"  # of a loss: what it is a mean over, see `Signature.over`
 MEANS = ("batch", "examples", "labels", "tokens")
@@ -282,6 +284,9 @@ def mistake(setting: Setting, value: Any) -> str | None:
     if setting.choices:
         among = any(type(value) is type(choice) and value == choice for choice in setting.choices)
         return None if among else f"must be one of {', '.join(map(repr, setting.choices))}"
+    if setting.annotation in NESTED:
+        named = isinstance(value, dict) and isinstance(value.get("method"), str)
+        return None if named else "must be a mapping with a `method`, and the settings of that beside it"
     expected = _TYPES.get(setting.annotation)
     if expected is None:
         return None
@@ -309,7 +314,22 @@ def _exact(setting: Setting, value: Any) -> Any:
     """2 and 2.0 are one value where a number is wanted, and give one key."""
     if setting.annotation == "float" and value is not None:
         return float(value)
+    if setting.annotation in NESTED and value is not None:
+        return {"method": value["method"], **with_defaults(NESTED[setting.annotation], *apart(value))}
     return [float(v) for v in value] if setting.annotation == "list[float]" and value is not None else value
+
+
+def apart(said: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The method and the settings of a component whose settings stand beside its `method`."""
+    return said["method"], {key: value for key, value in said.items() if key != "method"}
+
+
+def all_of(kind: str, name: str, settings: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Kind and name of a component, and of the components that its settings are."""
+    yield kind, name
+    for key, setting in signature(kind, name).settings.items():
+        if setting.annotation in NESTED and settings.get(key) is not None:
+            yield from all_of(NESTED[setting.annotation], *apart(settings[key]))
 
 
 def get(kind: str, name: str) -> Callable[..., Any]:

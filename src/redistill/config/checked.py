@@ -108,6 +108,8 @@ class Findings:
                 self.say(document, (*path, key), message)
             elif wrong := registry.mistake(signature.settings[key], value):
                 self.say(document, (*path, key), f"{wrong}, but it is `{value}`")
+            elif signature.settings[key].annotation in registry.NESTED and value is not None:
+                self.component(document, schema.Architecture.model_validate(value), (*path, key))
         for key, setting in signature.settings.items():
             if setting.required and key not in said.settings:
                 self.say(document, path, f"{kind} `{name}` needs the setting `{key}`")

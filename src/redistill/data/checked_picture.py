@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from redistill.data.picture_files import VOID
-from redistill.errors import RedistillError
+from redistill.data.masks import VOID, png
 
 Example = dict[str, Any]
 Size = tuple[int, int]  # width and height
@@ -182,7 +181,7 @@ def _mask(one: Taken, example: Example, labels: list[str], read: Callable[[Path]
     void = example.get("void")
     if void is not None and void != VOID:
         classes[classes == void] = VOID
-        encoded = _png(classes)
+        encoded = png(classes)
     counted = np.bincount(classes.ravel(), minlength=VOID + 1)
     unknown = [int(i) for i in np.flatnonzero(counted[:VOID]) if i >= len(labels)]
     if unknown:
@@ -197,24 +196,4 @@ def _mask(one: Taken, example: Example, labels: list[str], read: Callable[[Path]
 
 @cache
 def _void(size: Size) -> bytes:
-    return _png(np.full((size[1], size[0]), VOID, dtype=np.uint8))
-
-
-def _png(classes: np.ndarray) -> bytes:
-    """A grey PNG of classes."""
-    from PIL import Image
-
-    stream = io.BytesIO()
-    Image.fromarray(classes).save(stream, "PNG")
-    return stream.getvalue()
-
-
-def png_of(classes: np.ndarray) -> bytes:
-    """A mask (H, W) of classes as uint8, encoded.
-
-    Raises:
-        RedistillError: it has more classes than a byte has numbers.
-    """
-    if classes.max(initial=0) > VOID:
-        raise RedistillError(f"a mask has the class {classes.max()}: at most {VOID} classes, from 0, can be told apart")
-    return _png(classes.astype(np.uint8))
+    return png(np.full((size[1], size[0]), VOID, dtype=np.uint8))

@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from redistill.data.pictures import VOID, Files, Joined, Pictures, Target, view_seed
+from redistill.data.masks import VOID
+from redistill.data.packed import Files, Joined
+from redistill.data.pictures import Pictures, Target, view_seed
 from redistill.errors import RedistillError
 
 NO_CLASS = -1  # the label of an example that has none; NaN in a regression

@@ -98,7 +98,7 @@ def _from_hub(origin: dict[str, Any], work: Path) -> None:
     from huggingface_hub import hf_hub_download
 
     repository, revision = origin["repository"], origin["revision"]
-    if revision == "unpinned":
+    if revision == from_url.UNPINNED:
         raise RedistillError(
             f"{repository}: nobody has said which commit is meant, and a branch may move. `redistill pin` asks the hub "
             "for the newest one and writes it into configs/sources.yaml; then start again"

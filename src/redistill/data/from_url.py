@@ -2,17 +2,14 @@
 
 import re
 import shutil
-from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import urlopen
 
 from redistill.errors import RedistillError
 
 TIMEOUT = 60  # seconds in which nothing comes
-UNPINNED = "unpinned"
+UNPINNED = "unpinned"  # in the place of a digest, or a commit, that nobody has looked up
 _IN_NAME = re.compile(r"-([0-9a-f]{8,64})(?:\.[a-z0-9]+)+$")
 
 
@@ -33,6 +30,10 @@ def download(origin: dict[str, Any], folder: Path) -> Path:
     Raises:
         RedistillError: it cannot be had; says what to do without a network.
     """
+    from http.client import HTTPException  # only now: names are asked for whenever a study is planned
+    from urllib.error import HTTPError, URLError
+    from urllib.request import urlopen
+
     url, target = origin["url"], folder / name_of(origin["url"])
     try:
         with urlopen(url, timeout=TIMEOUT) as answer, target.open("wb") as out:

@@ -7,7 +7,6 @@ from pathlib import Path
 from redistill.errors import RedistillError
 
 ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
-VOID = 255  # the class of a pixel that has none, in a mask
 MOST_NAMED = 3  # of many alike, in a sentence
 
 

@@ -7,7 +7,6 @@ teacher, see the same one.
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +14,8 @@ import torch
 from torch import Tensor
 
 from redistill import registry
-from redistill.data.picture_files import VOID as VOID
+from redistill.data.masks import classes_of
+from redistill.data.packed import Joined
 from redistill.environment import derived_seed
 from redistill.errors import RedistillError
 
@@ -25,39 +25,6 @@ if TYPE_CHECKING:
 STORED = 0  # the seed of views that teachers' outputs are stored for: the same for every student and seed
 Target = dict[str, Tensor]
 View = Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class Files:
-    """Encoded files, one after the other in one file of the disk, which is mapped into memory rather than read."""
-
-    content: np.ndarray
-    starts: np.ndarray
-
-    @classmethod
-    def of(cls, folder: Path, split: str, what: str) -> "Files":
-        content = np.memmap(folder / f"{split}.{what}", mode="r", dtype=np.uint8)
-        return cls(content, np.load(folder / f"{split}.{what}.starts.npy"))
-
-    def __len__(self) -> int:
-        return len(self.starts) - 1
-
-    def __getitem__(self, index: int) -> bytes:
-        return self.content[self.starts[index] : self.starts[index + 1]].tobytes()
-
-
-@dataclass(frozen=True)
-class Joined:
-    """Files of several splits, one after the other."""
-
-    parts: list[Files]
-
-    def __getitem__(self, index: int) -> bytes:
-        for part in self.parts:
-            if index < len(part):
-                return part[index]
-            index -= len(part)
-        raise IndexError(index)
 
 
 @dataclass
@@ -94,7 +61,7 @@ class Pictures:
         image, target = self._decoded(index), dict[str, Tensor]()
         height, width = image.shape[-2:]
         if self.masks is not None:
-            mask = _decoded(self.masks[index], self.ids[index], _classes)[0]
+            mask = _decoded(self.masks[index], self.ids[index], classes_of)[0]
             if mask.shape != image.shape[-2:]:
                 raise RedistillError(
                     f"image `{self.ids[index]}` is {height} x {width}, its mask {mask.shape[0]} x {mask.shape[1]}"
@@ -155,11 +122,6 @@ def _colours(opened: "Image") -> np.ndarray:
 
 def _grey(opened: "Image") -> np.ndarray:
     return np.array(opened.convert("L"))
-
-
-def _classes(opened: "Image") -> np.ndarray:
-    """The classes of a mask; a palette is for people: the class is its index."""
-    return np.array(opened if opened.mode == "P" else opened.convert("L"))
 
 
 def composed(transforms: list[dict[str, Any]]) -> View | None:

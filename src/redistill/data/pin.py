@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from redistill.config import compose
+from redistill.data.from_url import UNPINNED
 from redistill.errors import RedistillError, nearest
 from redistill.provenance.store import write_atomically
-
-UNPINNED = "unpinned"
 
 
 def pin(root: Path, names: list[str]) -> dict[str, str]:

@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from redistill.data.checked_picture import Taken, taken
+from redistill.data.packed import Writer
 from redistill.errors import RedistillError
 from redistill.progress import track
 
@@ -47,8 +47,8 @@ def write_pictures(
     rows: dict[str, list[Any]] = {name: [] for name in ("id", "label", "boxes", "classes", "crowd")}
     counts, faults = _Counts(config["labels"]), list[str]()
     with ExitStack() as stack:
-        images = stack.enter_context(_Files(work, split, "images"))
-        masks = stack.enter_context(_Files(work, split, "masks")) if kind == "segmentation" else None
+        images = stack.enter_context(Writer(work, split, "images"))
+        masks = stack.enter_context(Writer(work, split, "masks")) if kind == "segmentation" else None
         check = partial(taken, config=config, labelled=labelled, read=read)
         for one in track(_checked(examples, check), len(examples), f"{split}: pictures"):
             if one.faults and faulty == "refuse":
@@ -95,25 +95,6 @@ def _write_rows(file: Path, rows: dict[str, list[Any]], kind: str) -> None:
         columns["classes"] = pa.array(rows["classes"], pa.list_(pa.int64()))
         columns["crowd"] = pa.array(rows["crowd"], pa.list_(pa.bool_()))
     pq.write_table(pa.table(columns), file)
-
-
-class _Files:
-    """Files that are written one after the other into one, and where each starts."""
-
-    def __init__(self, work: Path, split: str, what: str):
-        self.file, self.starts = work / f"{split}.{what}", [0]
-
-    def __enter__(self) -> "_Files":
-        self.stream: IO[bytes] = self.file.open("wb")
-        return self
-
-    def add(self, content: bytes) -> None:
-        self.stream.write(content)
-        self.starts.append(self.starts[-1] + len(content))
-
-    def __exit__(self, *_: object) -> None:
-        self.stream.close()
-        np.save(self.file.with_name(f"{self.file.name}.starts.npy"), np.array(self.starts, dtype=np.int64))
 
 
 class _Counts:

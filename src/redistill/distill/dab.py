@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from redistill.distill.connectors import connector
 from redistill.distill.inputs import FeatureMaps, Shape
 from redistill.distill.maps import of_one_size
+from redistill.distill.pairs import deeper_weighs_more
 from redistill.distill.precision import wide
 
 OVER = "examples"
@@ -55,7 +56,7 @@ def dab(
     for connect, student, teacher in zip(own, student_hidden, teacher_hidden, strict=True):
         side = torch.where(wide(teacher) > 0, 1.0, -1.0)
         terms.append((margin - side * wide(connect(student))).relu().square().sum() / len(student))
-    return torch.stack([decay ** (len(terms) - 1 - i) * term for i, term in enumerate(terms)]).sum()
+    return deeper_weighs_more(terms, decay)
 
 
 def build_own(student_shapes: list[Shape], teacher_shapes: list[Shape], examples: int) -> nn.ModuleList:

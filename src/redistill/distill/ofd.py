@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from redistill.distill.connectors import connector
 from redistill.distill.inputs import FeatureMaps, Shape
 from redistill.distill.maps import of_one_size
+from redistill.distill.pairs import deeper_weighs_more
 from redistill.distill.precision import wide
+from redistill.distill.together import added_up
 
 OVER = "examples"
 
@@ -53,7 +55,7 @@ def ofd(
         student, teacher = connect(student, teacher)
         counts = (student > teacher) | (teacher > 0)
         terms.append(((student - teacher).square() * counts).sum() / len(student))
-    return torch.stack([decay ** (len(terms) - 1 - i) * term for i, term in enumerate(terms)]).sum()
+    return deeper_weighs_more(terms, decay)
 
 
 class Overhaul(nn.Module):
@@ -77,9 +79,9 @@ class Overhaul(nn.Module):
 
     @torch.no_grad()
     def look(self, teacher: Tensor) -> None:
-        """Take the negative responses of a batch into the means."""
+        """Take the negative responses of a batch, all processes' parts of it, into the means."""
         negative = (-teacher).relu()
-        number, total = (negative > 0).sum((0, 2, 3)), -negative.sum((0, 2, 3))
+        number, total = added_up((negative > 0).sum((0, 2, 3)), -negative.sum((0, 2, 3)))
         mean, seen = wide(self.mean), wide(self.seen) + number
         self.mean.copy_(mean + (total - number * mean) / seen.clamp(min=1))
         self.seen.copy_(seen)

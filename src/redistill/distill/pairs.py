@@ -1,5 +1,6 @@
-"""What a pair of taps must have in common."""
+"""Pairs of taps: what the two must have in common, and how much each pair weighs."""
 
+import torch
 from torch import Tensor
 
 
@@ -23,3 +24,10 @@ def same_size(student: Tensor, teacher: Tensor) -> None:
         raise ValueError(
             f"{tuple(student.shape)} of the student and {tuple(teacher.shape)} of the teacher differ in size"
         )
+
+
+def deeper_weighs_more(terms: list[Tensor], decay: float) -> Tensor:
+    """The sum over pairs, from early to late layers: the last weighs 1, and each one before it `decay` times as much as
+    the one behind it, as in the code of Heo et al. (arXiv:1811.03233, arXiv:1904.01866).
+    """
+    return torch.stack([decay ** (len(terms) - 1 - i) * term for i, term in enumerate(terms)]).sum()

@@ -22,6 +22,11 @@ KEPT = (
     "fasterrcnn_mobilenet_v3_large_fpn", "fasterrcnn_mobilenet_v3_large_320_fpn",
 )  # fmt: skip
 WITHOUT_EPS = ("fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn", "retinanet_resnet50_fpn")
+# Settings of torchvision's detectors that are plain values, by what their names begin with.
+OPTIONS = (
+    "min_size", "max_size", "image_mean", "image_std", "rpn_", "box_", "score_thresh", "nms_thresh",
+    "detections_per_img", "topk_candidates", "fg_iou_thresh", "bg_iou_thresh", "positive_fraction", "center_sampling",
+)  # fmt: skip
 # What torchvision's first weights are called, by what a model looks for.
 FIRST = {"": "imagenet1k_v1", "detection": "coco_v1", "segmentation": "coco_with_voc_labels_v1"}
 CUT = "custom_(faster|mask)rcnn_resnet_fpn"  # which can be cut in two, at a bottleneck
@@ -157,7 +162,7 @@ def _architecture(section: Section, kwargs: Section, key: str, start: dict[str, 
         exists(source, "architecture", "segmenter")
         return {"method": "segmenter", "name": key, **aux}
     if key.startswith(TORCHVISION):
-        kwargs.leave("architecture `torchvision` takes a name and nothing else")
+        kwargs.leave("architecture `torchvision` takes a name, and `options` that are to be written by hand")
         exists(source, "architecture", "torchvision")
         return {"method": "torchvision", "name": key}
     if not key.startswith(ADDED):
@@ -170,9 +175,17 @@ def _detector(kwargs: Section, key: str, start: dict[str, Any]) -> dict[str, Any
     kept: dict[str, Any] = {"frozen_norms": True} if start and key in KEPT else {}
     if kept and key in WITHOUT_EPS and start["source"].endswith("coco_v1"):
         kept["norm_eps"] = 0.0
-    kwargs.leave("architecture `detector` takes a name and `options`, which are to be written by hand")
+    options = _options(kwargs)
+    kwargs.leave("no setting of torchvision's detectors that is a plain value: `options` of `detector` takes others")
     exists(kwargs.source, "architecture", "detector")
-    return {"method": "detector", "name": key, **kept}
+    return {"method": "detector", "name": key, **kept, **options}
+
+
+def _options(kwargs: Section) -> dict[str, Any]:
+    """What a detector of torchvision is told beside its name, classes and weights."""
+    said = {name: kwargs.plain(name) for name in kwargs.data if name.startswith(OPTIONS)}
+    options = {name: value for name, value in said.items() if value is not None}
+    return {"options": options} if options else {}
 
 
 def _cut_in_two(kwargs: Section, masks: bool, start: dict[str, Any]) -> dict[str, Any]:
@@ -186,11 +199,12 @@ def _cut_in_two(kwargs: Section, masks: bool, start: dict[str, Any]) -> dict[str
         first = first.section("kwargs")
     channels = first.integer("bottleneck_channel", "bottleneck_channels") or 0
     first.use("key", "name")
+    options = _options(kwargs)
     kwargs.leave("the backbone's own: a stage's `frozen` says what is not trained, `start` what it starts from")
     exists(kwargs.source, "architecture", "bottleneck_rcnn")
     eps = {"norm_eps": 0.0} if start and start["source"].endswith("coco_v1") else {}
     return {"method": "bottleneck_rcnn", "backbone": printable(key), "channels": channels,
-            **({"masks": True} if masks else {}), **eps}  # fmt: skip
+            **({"masks": True} if masks else {}), **eps, **options}  # fmt: skip
 
 
 def _checkpoint(section: Section) -> None:

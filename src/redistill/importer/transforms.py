@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from redistill.data.transforms import FIXED
 from redistill.importer.inert import Tagged, printable
 from redistill.importer.names import component
 from redistill.importer.section import Section, Source, leaves
@@ -32,7 +33,7 @@ def read_transforms(source: Source, dataset_id: object) -> Transforms:
 
 def at_random(shown: Transforms) -> bool:
     """Whether an image is seen in other ways each time."""
-    return any(one["method"] not in ("centre_crop", "normalise", "resize") for one in shown)
+    return any(one["method"] not in FIXED for one in shown)
 
 
 def _holders(source: Source, dataset_id: object) -> Iterator[Section]:

@@ -1,13 +1,12 @@
 """How far what a model says of an image now is what it said before, where that is a mask or boxes."""
 
-import io
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torchvision.ops import box_iou
+
+from redistill.data.masks import read
 
 ENOUGH = 0.98  # pixels, or boxes, that are the same: near a border, or a threshold, the last digit decides
 SURE, OVERLAP, APART = 0.3, 0.9, 0.05  # of boxes: the least score that counts, how near two are, and two scores
@@ -22,7 +21,7 @@ def shared(said: dict[str, Any], row: dict[str, Any]) -> float:
     """
     if "detections" in said:
         return _boxes(said["detections"][0], row)
-    mask, before = said["logits"][0].argmax(0).numpy(), np.array(Image.open(io.BytesIO(row["prediction"])))
+    mask, before = said["logits"][0].argmax(0).numpy(), read(row["prediction"])
     return float((mask == before).mean()) if mask.shape == before.shape else 0.0
 
 

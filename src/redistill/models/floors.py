@@ -1,8 +1,6 @@
 """Baselines of tasks whose labels are drawn on images: what is said of an image unseen. Needs no torch."""
 
-import io
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from redistill import registry
-from redistill.data.picture_files import VOID
+from redistill.data.masks import VOID, png, read
+from redistill.data.packed import Files
 
 Columns = dict[str, pa.Array]
 Unseen = dict[str, Path]  # the folder that each split is predicted from
@@ -41,7 +40,7 @@ def _masks(config: dict[str, Any], dataset: Path, unseen: Unseen) -> Columns:
         for mask in masks_of(folder, split):
             together = np.zeros((classes, classes), dtype=np.int64)
             together[:, everywhere] = _counted(mask, classes)
-            images.append(_png(np.full(mask.shape, everywhere, dtype=np.uint8)))
+            images.append(png(np.full(mask.shape, everywhere, dtype=np.uint8)))
             counts.append(together.flatten())
     return {"prediction": pa.array(images, pa.binary()), "counts": pa.array(counts, pa.list_(pa.int64()))}
 
@@ -62,23 +61,11 @@ def _boxes(config: dict[str, Any], dataset: Path, unseen: Unseen) -> Columns:
 
 def masks_of(folder: Path, split: str) -> Iterator[np.ndarray]:
     """The masks (H, W) of a prepared split, in the order of its file."""
-    from PIL import Image
-
-    starts = np.load(folder / f"{split}.masks.starts.npy")
-    whole = np.memmap(folder / f"{split}.masks", dtype=np.uint8, mode="r")
-    for begin, end in pairwise(starts):
-        with Image.open(io.BytesIO(whole[begin:end].tobytes())) as opened:
-            yield np.array(opened if opened.mode == "P" else opened.convert("L"))
+    files = Files.of(folder, split, "masks")
+    for index in range(len(files)):
+        yield read(files[index])
 
 
 def _counted(mask: np.ndarray, classes: int) -> np.ndarray:
     counted: np.ndarray = np.bincount(mask[mask != VOID], minlength=classes)
     return counted
-
-
-def _png(mask: np.ndarray) -> bytes:
-    from PIL import Image
-
-    stream = io.BytesIO()
-    Image.fromarray(mask).save(stream, "PNG")
-    return stream.getvalue()

@@ -87,13 +87,20 @@ def architecture(said: Config, task: Config) -> nn.Module:
     return model
 
 
+def nested(said: Config, task: Config) -> nn.Module:
+    """An architecture with random weights, as a source or another architecture's setting says it: settings beside the
+    method.
+    """
+    method, settings = registry.apart(said)
+    return architecture({"method": method, "settings": registry.with_defaults("architecture", method, settings)}, task)
+
+
 def of_source(config: Config) -> nn.Module:
     """A model of images with random weights, as the `config` of its source says."""
-    said = dict(config["architecture"])
-    method, labels = said.pop("method"), [str(index) for index in range(config["outputs"])]
-    shape = config.get("image_shape") or IMAGENET
-    task = {"type": "classification", "input": "image", "labels": labels, "image_shape": shape}
-    return architecture({"method": method, "settings": registry.with_defaults("architecture", method, said)}, task)
+    labels, shape = [str(index) for index in range(config["outputs"])], config.get("image_shape") or IMAGENET
+    return nested(
+        config["architecture"], {"type": "classification", "input": "image", "labels": labels, "image_shape": shape}
+    )
 
 
 def take_over(model: nn.Module, weights: dict[str, Tensor], start: Config) -> None:

@@ -9,7 +9,6 @@ Every table has the columns id and split. Beside these,
                       is there
 """
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from redistill.data.ahead import ahead
 from redistill.data.examples import NO_CLASS, Examples, load, ordered_batches
+from redistill.data.masks import png
 from redistill.data.pictures import STORED
 from redistill.evaluation.metrics import decided
 from redistill.models.load import logits_of, said_of
@@ -135,7 +135,7 @@ def _masks(
         for indices, batch in _batches(data, batch_size, device, part):
             said = logits_of(model, batch).argmax(1)
             for i, mask, labels in zip(indices, said, batch["labels"], strict=True):
-                images[i] = png(mask)
+                images[i] = png(mask.cpu().numpy().astype(np.uint8))
                 counts[i] = _counted(labels, mask, classes)
     rows = rows_of(data, batch_size, part)
     for indices, masks, counted in part.gathered((rows, [images[i] for i in rows], counts[rows])):
@@ -151,15 +151,6 @@ def _counted(labels: Tensor, said: Tensor, classes: int) -> np.ndarray:
     together = labels[known] * classes + said[known]
     counted: np.ndarray = np.bincount(together.cpu().numpy(), minlength=classes * classes)
     return counted
-
-
-def png(mask: Tensor) -> bytes:
-    """A mask (H, W) of classes as a PNG in grey."""
-    from PIL import Image
-
-    encoded = io.BytesIO()
-    Image.fromarray(mask.cpu().numpy().astype(np.uint8)).save(encoded, "PNG")
-    return encoded.getvalue()
 
 
 def _boxes(model: nn.Module, data: Examples, batch_size: int, device: str, part: Part) -> dict[str, pa.Array]:

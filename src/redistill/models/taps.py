@@ -48,14 +48,19 @@ class _Captured:
 
     def take(self, tap: str, tensor: Tensor) -> None:
         self.tensors[tap] = tensor.clone() if self.copies else tensor
-        self.versions[tap] = self.tensors[tap]._version
+        self.versions[tap] = _version(self.tensors[tap])
 
     def refuse_written_over(self, whose: str) -> None:
         for tap, version in self.versions.items():
-            if self.tensors[tap]._version != version:
+            if _version(self.tensors[tap]) != version:
                 raise RedistillError(
                     f"what the {whose} gives at `{tap}` is written over in place by what comes next: tap that instead"
                 )
+
+
+def _version(tensor: Tensor) -> int:
+    """How often a tensor was written to; torch does not count where nothing is differentiated."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def _hooked(model: nn.Module, tap: str, whose: str, captured: _Captured) -> RemovableHandle:

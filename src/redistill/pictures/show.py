@@ -4,7 +4,6 @@ Into store/pictures/KEY: beside the run, not in it, because a run's folder is wh
 can be drawn anew at any time.
 """
 
-import io
 import json
 import os
 import shutil
@@ -112,17 +111,23 @@ def _drawn(root: Path, run: Path, task: dict[str, Any], images: int) -> Iterator
     if not store.is_done(dataset):
         raise RedistillError(f"its data set is not in the store ({dataset.name}): `redistill pull {dataset.name}` "
                              "brings it, `redistill prepare` makes it")  # fmt: skip
-    models = [_model("student", run, dataset, task, images)]
-    ids = list(models[0].said)
-    models = [*(_model(name, folder, dataset, task, images) for name, folder in _teachers(root, run)), *models]
+    student = _model("student", run, dataset, task, images)
+    ids = list(student.said)
+    models = [
+        _published(name, folder, run, student, task) if folder.parent.name == "models" else
+        _model(name, folder, dataset, task, images) for name, folder in _teachers(root, run, task)
+    ]  # fmt: skip
+    models.append(student)
     panels = {"classification": _labels, "segmentation": _masks, "detection": _boxes}[task["type"]]
     for name in ids:
         together = list(panels(name, models, task["labels"]))
         yield name, sheet(together, task["labels"])
 
 
-def _teachers(root: Path, run: Path) -> Iterator[tuple[str, Path]]:
-    """The runs that a run listened to, as far as they are here and said something of the same data."""
+def _teachers(root: Path, run: Path, task: dict[str, Any]) -> Iterator[tuple[str, Path]]:
+    """The runs that a run listened to, as far as they are here and said something of the same data, and published
+    weights that tell as many classes apart as the task has.
+    """
     inputs = _inputs(run)
     found = dict[str, str]()
     for role, key in sorted(inputs.items()):
@@ -132,9 +137,23 @@ def _teachers(root: Path, run: Path) -> Iterator[tuple[str, Path]]:
         elif kind == "outputs" and (folder := root / "store" / "outputs" / key).is_dir():
             found[words[0]] = _inputs(folder)["teacher"]
     for name, key in found.items():
-        folder = root / "store" / "runs" / key
+        called = "teacher" if len(found) == 1 else f"teacher {name}"
+        folder, weights = root / "store" / "runs" / key, root / "store" / "models" / key
         if (folder / "predictions.parquet").is_file() and _inputs(folder)["dataset"] == inputs["dataset"]:
-            yield ("teacher" if len(found) == 1 else f"teacher {name}"), folder
+            yield called, folder
+        elif _outputs(weights) == len(task["labels"]):
+            yield called, weights
+
+
+def _outputs(weights: Path) -> int | None:
+    """How many classes published weights tell apart; None if they are not there, or no model of images."""
+    from redistill.models.load import ARCHITECTURE
+
+    file = weights / ARCHITECTURE
+    if not file.is_file():
+        return None
+    outputs: int = json.loads(file.read_text(encoding="utf-8"))["outputs"]
+    return outputs
 
 
 def _model(name: str, run: Path, dataset: Path, task: dict[str, Any], images: int) -> Model:
@@ -152,14 +171,49 @@ def _model(name: str, run: Path, dataset: Path, task: dict[str, Any], images: in
     return Model(name, seen, {row["id"]: row for row in table.to_pylist()})
 
 
-def _view(name: str, model: Model) -> tuple["Pixels", dict[str, Any]]:
-    """An image as a model saw it, for people, and the rest of its batch."""
+def _published(name: str, weights: Path, run: Path, student: Model, task: dict[str, Any]) -> Model:
+    """What published weights say of the student's images, shown to them as to the student: found out now."""
+    import torch
+
+    from redistill.data import examples
+    from redistill.models import load
+
+    config = _config(run)
+    model = load.load_teacher(weights, {**config["runtime"], "device": "cpu"})
+    dataset = weights.parents[1] / "data" / _inputs(run)["dataset"]
+    data = examples.load(task, {"dataset": dataset}, ["dev"], config["evaluation"]["transforms"])
+    with torch.inference_mode():
+        said = {one: _row(load.said_of(model, _batch(one, data))) for one in student.said}
+    return Model(name, student.seen, said)
+
+
+def _row(said: dict[str, Any]) -> Row:
+    """What a model says of one image, as predictions have it."""
+    from redistill.data.masks import png
+
+    if "detections" in said:
+        found = said["detections"][0]
+        values = {"boxes": found["boxes"], "classes": found["labels"] - 1, "scores": found["scores"]}
+        return {key: value.tolist() for key, value in values.items()}
+    logits = said["logits"][0]
+    if logits.ndim > 1:
+        return {"prediction": png(logits.argmax(0).byte().numpy())}
+    return {"logits": logits.tolist(), "prediction": int(logits.argmax())}
+
+
+def _batch(name: str, data: "Examples") -> dict[str, Any]:
+    """One image, in the view that is evaluated."""
     import numpy as np
 
     from redistill.data.pictures import STORED
 
-    index = np.array([model.seen.ids.index(name)])
-    batch = model.seen.batch(index, "cpu", model.seen.seeds(index, STORED, 0))
+    index = np.array([data.ids.index(name)])
+    return data.batch(index, "cpu", data.seeds(index, STORED, 0))
+
+
+def _view(name: str, model: Model) -> tuple["Pixels", dict[str, Any]]:
+    """An image as a model saw it, for people, and the rest of its batch."""
+    batch = _batch(name, model.seen)
     image = batch["image"][0].float()
     low, high = float(image.min()), float(image.max())
     if low < 0 or high > 1:  # of data whose pixels have a range of their own
@@ -190,15 +244,15 @@ def _labels(name: str, models: list[Model], names: list[str]) -> Iterator["Panel
 def _masks(name: str, models: list[Model], names: list[str]) -> Iterator["Panel"]:
     """What is there, and what each model says."""
     import numpy as np
-    from PIL import Image
 
     from redistill.data.examples import NO_CLASS
+    from redistill.data.masks import read
     from redistill.pictures.draw import Panel
 
     image, batch = _view(name, models[-1])
     yield Panel(name, image, mask=batch["labels"][0].numpy(), void=NO_CLASS)
     for model in models:
-        said = np.array(Image.open(io.BytesIO(model.said[name]["prediction"]))).astype(np.int64)
+        said = read(model.said[name]["prediction"]).astype(np.int64)
         yield Panel(model.name, _view(name, model)[0], mask=said, void=NO_CLASS)
 
 

@@ -108,7 +108,9 @@ def component(said: Config) -> str:
 
 
 def number(value: Any) -> str:
-    """A value as a config has it; text without quotes, numbers without a needless end."""
+    """A value as a config has it; text without quotes, numbers without a needless end, components in words."""
+    if isinstance(value, dict) and "method" in value:
+        return component({"method": value["method"], "settings": {k: v for k, v in value.items() if k != "method"}})
     if isinstance(value, float):
         return format(value, "g")
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

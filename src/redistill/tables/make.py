@@ -1,6 +1,7 @@
 """Make a table: aggregate its cells, test its declared differences, and write it in every format."""
 
 import json
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from statistics import fmean
@@ -112,13 +113,13 @@ def _mean(experiment: str, tasks: list[str | list[str]], inputs: dict[str, Path]
 
 def _comparisons(config: dict[str, Any], inputs: dict[str, Path]) -> list[Comparison]:
     metrics = {column["task"]: column["metric"] for column in config["columns"]}
-    tested = []
+    tested, sampled = [], cache(_sampled)  # one cell is compared with many
     for comparison in config["comparisons"]:
         for task in comparison["tasks"] or metrics:
             ours, theirs = (inputs.get(f"{comparison[side]}:{task}") for side in ("row", "against"))
             if ours is not None and theirs is not None:
                 metric = metrics[task]
-                (a, n), (b, others) = _sampled(ours, metric), _sampled(theirs, metric)
+                (a, n), (b, others) = sampled(ours, metric), sampled(theirs, metric)
                 if n != others:
                     raise RedistillError(f"{ours}: is of {n} examples, and {theirs} of {others}: make them of the same")
                 difference = bootstrap(a, b, n, draws=draws_of(metric))

@@ -128,10 +128,7 @@ class _ModelChecker:
     def student(self, said: schema.Student, resolved: Config, config: Config, task: str) -> nn.Module:
         """The student without weights. Everything that shapes it is in the key under which it is kept."""
         if said.architecture is not None:
-            if registry.plugin("architecture", said.architecture.method):
-                raise UnknownShapeError(
-                    f"architecture `{said.architecture.method}` is a plugin: it is not imported to be checked"
-                )
+            _refuse_plugins(said.architecture)
             key = canonical([resolved["architecture"], config["task"]])
             if key not in self.built:
                 self.built[key] = load.architecture(resolved["architecture"], config["task"]).eval()
@@ -189,8 +186,7 @@ class _ModelChecker:
         shape = self.checked.sources[source].config
         said = self.checked.sources[source].architecture
         if said is not None:
-            if registry.plugin("architecture", said.method):
-                raise UnknownShapeError(f"architecture `{said.method}` is a plugin: it is not imported to be checked")
+            _refuse_plugins(said)
             if (key := canonical(shape)) not in self.built:
                 self.built[key] = load.of_source(shape).eval()
             return self.built[key]
@@ -425,6 +421,17 @@ class _ModelChecker:
             return
         if not isinstance(value, Tensor) or value.ndim:
             self._say(document, path, f"{method} gives no single number for {blank.listed(shapes)}")
+
+
+def _refuse_plugins(said: schema.Architecture) -> None:
+    """Refuse an architecture whose code, or that of one that it is built around, is from outside.
+
+    Raises:
+        UnknownShapeError: it is.
+    """
+    for kind, name in registry.all_of(said.kind, said.method, said.settings):
+        if registry.plugin(kind, name):
+            raise UnknownShapeError(f"architecture `{name}` is a plugin: it is not imported to be checked")
 
 
 def _refuse_unknown(

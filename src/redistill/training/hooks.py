@@ -14,6 +14,7 @@ from torch import Tensor
 
 from redistill import interruption
 from redistill.data import examples
+from redistill.errors import RedistillError
 from redistill.evaluation.evaluate import measured
 from redistill.models import predict
 from redistill.models.together import Part
@@ -105,7 +106,14 @@ class Best:
         part = Part(stage.accelerator.process_index, stage.accelerator.num_processes)
         with evaluated(stage) as student:
             found = predict.predictions(student, data, self.config["task"], said["batch_size"], device, part)
-        return sum(measured(found, metric) for metric in said["metrics"]) if part.first else 0.0
+        try:
+            return sum(measured(found, metric) for metric in said["metrics"])
+        except ValueError as error:
+            where = f"stages.{stage.index}"
+            raise RedistillError(
+                f"stage {stage.index}, step {stage.step - 1}: what the student says of `{said['split']}` {error}: "
+                f"lower {where}.optimiser.learning_rate, or set {where}.clip_norm"
+            ) from None
 
     def after_stage(self, stage: Stage) -> None:
         if self.weights:

@@ -30,16 +30,22 @@ class Losses(Protocol):
 
 @dataclass(frozen=True)
 class Moment:
-    """Where a pass stands: the share of the stage's steps that are done, a seed of its own, and which view of its
-    images it shows. Of several devices', `common` is the seed that all of them have, and `counts` is false of the
-    example that a device passes through when none is left for it.
+    """Where a pass stands: the share of the stage's steps that are done, which view of its images it shows, and what
+    sets its random numbers apart: the stage's seed, the step, and the pass of this number in it. Of several devices,
+    `common` is the seed that all of them have, and `counts` is false of the example that a device passes through when
+    none is left for it.
     """
 
     share: float = 0.0
-    seed: int = 0
     view: int = 0
+    counter: tuple[int, int, int] = (0, 0, 0)
     common: int = 0
     counts: bool = True
+
+    def generator(self, term: str) -> torch.Generator:
+        """Random numbers of a term's own: the same for a pass however often it is run."""
+        seed, step, number = self.counter
+        return torch.Generator().manual_seed(derived_seed(seed, f"loss {term} {step} {number}"))
 
 
 class Learner(nn.Module):

@@ -16,7 +16,6 @@ from torch.optim import Optimizer
 from redistill.data.ahead import Ahead, ahead
 from redistill.data.examples import NO_CLASS, Examples
 from redistill.data.pictures import STORED
-from redistill.environment import derived_seed
 from redistill.errors import RedistillError
 from redistill.models import dropout
 from redistill.models.used_rows import UsedRows
@@ -167,9 +166,8 @@ def one_pass(stage: Stage, indices: np.ndarray, number: int = 0, counts: bool = 
         batch = rotated(batch)
     with stage.accelerator.autocast(), stage.learner.exact(batch):
         taught = stage.teachers.see(batch, stage.learner.taps)
-    seed = derived_seed(stage.noise, f"loss {stage.step} {number}")
-    common = derived_seed(stage.common, f"loss {stage.step} {number}")
-    moment = Moment(stage.step / stage.steps, seed, stage.view(stage.step), common, counts)
+    counter = stage.noise, stage.step, number
+    moment = Moment(stage.step / stage.steps, stage.view(stage.step), counter, stage.common, counts)
     try:
         values = stage.prepared(batch, taught, stage.loss, moment)
     except ValueError as error:

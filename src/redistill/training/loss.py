@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from redistill import registry
-from redistill.environment import derived_seed
 from redistill.errors import RedistillError
 from redistill.training.across import Across
 from redistill.training.learner import Moment, Seen
@@ -133,7 +132,7 @@ class Loss:
         of_the_moment = {
             "own": lambda: own[term.name],
             "share": lambda: moment.share,
-            "generator": lambda: torch.Generator().manual_seed(derived_seed(moment.seed, term.name)),
+            "generator": lambda: moment.generator(term.name),
         }
         return {
             name: of_the_moment[name]() if name in of_the_moment else self._seen(name, term, batch, seen, step, moment)

@@ -14,6 +14,7 @@ from redistill.config.schema.source import Installed as Installed
 from redistill.config.schema.source import Layout as Layout
 from redistill.config.schema.source import PyPI as PyPI
 from redistill.config.schema.source import Source as Source
+from redistill.config.schema.source import Url as Url
 from redistill.config.schema.stage import Auxiliary as Auxiliary
 from redistill.config.schema.stage import Group as Group
 from redistill.config.schema.stage import Optimiser as Optimiser

@@ -1,6 +1,5 @@
 """Sources: every data set and pretrained model, where it comes from and under which licence."""
 
-import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -8,6 +7,8 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from redistill.config.schema.student import Architecture
 from redistill.config.schema.values import Digest, Strict, Word
+from redistill.data.from_url import UNPINNED, begins_with, name_of
+from redistill.data.unpickle import SUFFIXES as PICKLES
 
 
 def _inside(path: str) -> str:
@@ -21,9 +22,6 @@ Variable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
 Inside = Annotated[str, AfterValidator(_inside)]
 Package = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
 Version = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*$")]
-PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
-UNPINNED = "unpinned"
-IN_NAME = re.compile(r"-[0-9a-f]{8,64}(\.[a-z0-9]+)+$")  # the beginning of a file's digest, as torchvision does
 
 
 class PyPI(Strict):
@@ -70,11 +68,11 @@ class Url(Strict):
     @property
     def name(self) -> str:
         """The name of the file."""
-        return PurePosixPath(self.url).name
+        return name_of(self.url)
 
     @model_validator(mode="after")
     def _something_is_known(self) -> "Url":
-        if self.sha256 == UNPINNED and not IN_NAME.search(self.name):
+        if self.sha256 == UNPINNED and begins_with(self.name) is None:
             raise ValueError(f"the name `{self.name}` carries no digits of a digest, so `sha256` is needed: a file of "
                              "which nothing is known is not used")  # fmt: skip
         return self

@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from redistill.data.checked_picture import png_of
-from redistill.data.picture_files import VOID, some
+from redistill.data.masks import VOID, png
+from redistill.data.picture_files import some
 from redistill.errors import RedistillError, nearest
 
 Example = dict[str, Any]
@@ -189,4 +189,4 @@ def _drawn(shapes: list[tuple[int, Any]], size: tuple[int, int]) -> bytes:
         times += inside
         classes = np.maximum(classes, inside * label)
     classes[times > 1] = VOID
-    return png_of(classes)
+    return png(classes.astype(np.uint8))

@@ -6,7 +6,7 @@ from annotated_types import Ge, Gt
 from torchvision.transforms import v2
 from torchvision.tv_tensors import Image, Mask
 
-from redistill.data.pictures import VOID
+from redistill.data.masks import VOID
 
 
 def random_crop(*, size: Annotated[int, Gt(0)], padding: Annotated[int, Ge(0)] = 0) -> v2.Transform:
