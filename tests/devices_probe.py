@@ -89,7 +89,7 @@ def values(method: str, model: Model, own: nn.ModuleDict, rows: np.ndarray, part
         "student": {"a": hidden if states else pooled, "logits": model.logits(hidden[:, 0])},
         "teacher": {"b": taught if states else known["pooled"][index], "logits": known["said"][index]},
     }
-    return loss.values(batch, seen, own, Moment(0.5, 0, (11 + part.own, 0, 0), (11, 0, 0), counts))["term"]
+    return loss.values(batch, seen, own, Moment(0.5, 0, (11 + part.own, 0, 0), 11, counts))["term"]
 
 
 def own_of(method: str) -> nn.ModuleDict:

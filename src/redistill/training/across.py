@@ -39,9 +39,8 @@ class Across:
     ) -> dict[str, Tensor]:
         """The value of each term: their mean over all devices is that of the whole pass, and so is the gradient."""
         whole = [term for term in loss.terms if term.signature.over == "batch"]
-        given = {
-            term.name: loss.arguments(term, batch, seen, own, replace(moment, counter=moment.common)) for term in whole
-        }
+        alike = replace(moment, counter=(moment.common, *moment.counter[1:]))
+        given = {term.name: loss.arguments(term, batch, seen, own, alike) for term in whole}
         here = [count if moment.counts else 0 for count in counts(batch, loss.views)]
         sent = [tensor for term in whole for tensor in tensors_of(given[term.name])]
         told = self._told([*here, *(side for tensor in sent for side in tensor.shape)], _device(batch))

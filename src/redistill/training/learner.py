@@ -31,15 +31,15 @@ class Losses(Protocol):
 @dataclass(frozen=True)
 class Moment:
     """Where a pass stands: the share of the stage's steps that are done, which view of its images it shows, and what
-    sets its random numbers apart: a seed of the stage's, the step, and the pass of this number in it. Of several
-    devices', `common` is the same with the seed that all of them have, and `counts` is false of the example that a
-    device passes through when none is left for it.
+    sets its random numbers apart: the stage's seed, the step, and the pass of this number in it. Of several devices,
+    `common` is the seed that all of them have, and `counts` is false of the example that a device passes through when
+    none is left for it.
     """
 
     share: float = 0.0
     view: int = 0
     counter: tuple[int, int, int] = (0, 0, 0)
-    common: tuple[int, int, int] = (0, 0, 0)
+    common: int = 0
     counts: bool = True
 
     def generator(self, term: str) -> torch.Generator:

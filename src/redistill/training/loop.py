@@ -166,10 +166,8 @@ def one_pass(stage: Stage, indices: np.ndarray, number: int = 0, counts: bool = 
         batch = rotated(batch)
     with stage.accelerator.autocast(), stage.learner.exact(batch):
         taught = stage.teachers.see(batch, stage.learner.taps)
-    where = (stage.step, number)
-    moment = Moment(
-        stage.step / stage.steps, stage.view(stage.step), (stage.noise, *where), (stage.common, *where), counts
-    )
+    counter = stage.noise, stage.step, number
+    moment = Moment(stage.step / stage.steps, stage.view(stage.step), counter, stage.common, counts)
     try:
         values = stage.prepared(batch, taught, stage.loss, moment)
     except ValueError as error:
