@@ -28,7 +28,7 @@ tables:
     tasks: [{task}]
     seeds: [0]
     rows:
-      - {{experiment: pictures/student}}
+      - {{experiment: pictures/{experiment}}}
 """
 STUDENT = """
 label: Student
@@ -41,6 +41,7 @@ stages:
     loss:
       hard: {method: hard, weight: 1.0}
 """
+FINDS = STUDENT.replace("hard: {method: hard", "boxes: {method: detector")
 TASK = """
 title: Photos
 type: classification
@@ -68,7 +69,8 @@ photos:
 @pytest.fixture
 def pictures(project: Project) -> Project:
     """A project with a study on photos of the user's own."""
-    put(project.root / "configs", {"experiments/pictures/student.yaml": STUDENT, "tasks/photos.yaml": TASK})
+    experiments = {"experiments/pictures/student.yaml": STUDENT, "experiments/pictures/finds.yaml": FINDS}
+    put(project.root / "configs", experiments | {"tasks/photos.yaml": TASK})
     with project.file("sources.yaml").open("a", encoding="utf-8") as stream:
         stream.write(SOURCE)
     study(project, "photos")
@@ -76,7 +78,9 @@ def pictures(project: Project) -> Project:
 
 
 def study(project: Project, task: str, folders: str = "") -> None:
-    put(project.root / "configs", {"studies/pictures.yaml": STUDY.format(task=task, folders=folders)})
+    experiment = "finds" if task == "coco/coco128" else "student"
+    text = STUDY.format(task=task, folders=folders, experiment=experiment)
+    put(project.root / "configs", {"studies/pictures.yaml": text})
 
 
 def node(plan: Plan, kind: str) -> Node:
