@@ -38,11 +38,14 @@ tamper: setup ## the long form of the tampering test: 200 tamperings with a publ
 steps: setup ## the long form of the paper's vision test: a step and an evaluation of all published experiments
 	REDISTILL_PAPER_STEPS=all .venv/bin/python -m pytest tests/test_paper_steps.py --timeout 5400
 
-bench: reproduce ## measure speed beside the peers and write benchmarks/results/ (REDISTILL_SHARED_DATA=folder; two hours)
+bench: reproduce ## measure speed beside the peers and write benchmarks/results/ (REDISTILL_SHARED_DATA=folder; three hours)
 	.venv/bin/python benchmarks/budget.py
 	.venv/bin/python benchmarks/estimates.py
 	.venv/bin/python benchmarks/speed.py
 	.venv/bin/python benchmarks/dag.py
+	.venv/bin/python benchmarks/makespan.py
+	.venv/bin/python benchmarks/scale.py
+	.venv/bin/python benchmarks/forecasts.py
 	.venv/bin/python benchmarks/markdown.py
 
 lint: setup ## check style, types and rules

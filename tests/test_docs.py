@@ -132,7 +132,7 @@ def test_every_experiment_in_the_config_page_is_right_models_and_all(example):
 # --- what editors are told, and the defaults -------------------------------------------------------------------------
 
 SCHEMAS = {"studies": "study", "tasks": "task", "experiments": "experiment", "references": "references",
-           "sources.yaml": "sources"}  # fmt: skip
+           "machines": "machine", "sources.yaml": "sources"}  # fmt: skip
 
 
 def refused(root: Path, file: Path) -> list[str]:
@@ -198,7 +198,7 @@ def test_the_json_schemas_refuse_mistakes(example, file, old, new):
 def test_the_defaults_on_file_are_those_of_schema_and_components():
     written = parse.load(ROOT / "docs" / "defaults.yaml").data
     elsewhere = {"Source", "PyPI", "Installed", "Hub", "Url", "Folder", "Task", "Splits", "OfficialSplits", "Pool",
-                 "Reader", "Layout", "References", "Reference"}  # fmt: skip
+                 "Reader", "Layout", "References", "Reference", "Machine", "Nodes", "Gpus", "Queue", "Pace"}  # fmt: skip
     seen = _compared(schema.Experiment, written["experiment"]) | _compared(schema.Study, written["study"])
     assert seen == sections() - elsewhere
     for kind in registry.PACKAGES:
