@@ -1,4 +1,4 @@
-"""Copy tables into README.md and docs/performance.md, between markers; `--check` only says whether they are there.
+"""Copy tables into the pages that have markers for them, between these; `--check` only says whether they are there.
 
 Those of benchmarks are written by benchmarks/markdown.py.
 """
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGES = ("README.md", "docs/performance.md", "docs/comparison.md")
 BLOCK = re.compile(r"(<!-- from (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -24,7 +25,7 @@ def filled(readme: str, root: Path) -> str:
 
 
 def main() -> None:
-    for name in ("README.md", "docs/performance.md"):
+    for name in PAGES:
         page = ROOT / name
         before = page.read_text(encoding="utf-8")
         after = filled(before, ROOT)
