@@ -5,7 +5,7 @@ CORES ?= all
 UPGRADE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lint fuzz kills bench lock clean
+.PHONY: help setup validators reproduce test lint fuzz kills tamper bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,10 +13,14 @@ help: ## list the targets
 setup: ## make or mend .venv; quick when nothing changed (PYTHON=... picks the interpreter)
 	@bash envs/setup.sh
 
+validators: ## make .venv-validators, with which the tests check crates; quick when nothing changed
+	@bash envs/validators.sh
+
 reproduce: setup ## make every table of a study anew where it is missing (STUDY=name, CORES=n)
 	.venv/bin/snakemake --cores $(CORES) $(if $(STUDY),--config study=$(STUDY))
 
-test: setup ## run the tests
+test: setup ## run the tests; without .venv-validators (no network), that of roc-validator is skipped
+	@bash envs/validators.sh || echo "no .venv-validators: roc-validator's test will be skipped" >&2
 	.venv/bin/python -m pytest
 
 fuzz: setup ## the long form of the fuzz test: 10,000 spoilt configurations
@@ -24,6 +28,9 @@ fuzz: setup ## the long form of the fuzz test: 10,000 spoilt configurations
 
 kills: setup ## the long form of the resume tests: 50 SIGKILLs of every kind of run
 	REDISTILL_KILLS=50 .venv/bin/python -m pytest tests/test_engine.py -k kill --timeout 5400
+
+tamper: setup ## the long form of the tampering test: 200 tamperings with a published study, 20 untouched ones
+	REDISTILL_TAMPER=200 .venv/bin/python -m pytest tests/test_tampering.py --timeout 5400
 
 bench: reproduce ## measure speed beside the peers and write benchmarks/results/ (REDISTILL_SHARED_DATA=folder; two hours)
 	.venv/bin/python benchmarks/budget.py
@@ -43,5 +50,5 @@ lock: ## make envs/requirements.lock from pyproject.toml (UPGRADE=1 moves versio
 	@bash envs/lock.sh $(if $(UPGRADE),--upgrade)
 
 clean: ## remove .venv and caches; store/ and results/ stay
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .snakemake build src/*.egg-info
+	rm -rf .venv .venv-validators .mypy_cache .pytest_cache .ruff_cache .hypothesis .snakemake build src/*.egg-info
 	find . -path ./store -prune -o -path ./.git -prune -o -type d -name __pycache__ -exec rm -rf {} +

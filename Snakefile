@@ -1,10 +1,13 @@
-"""Every table of a study: `snakemake --cores all`, or `--config study=NAME` for another than `embedded`."""
+"""Every table of a study: `snakemake --cores all`, or `--config study=NAME` for another than `embedded`.
+
+With `--config remote=NAME`, what others have pushed to that remote of DVC's is brought before anything is made.
+"""
 
 import sys
 from pathlib import Path
 
 from redistill.errors import RedistillError
-from redistill.jobs import begin, keep_warm, to_publish
+from redistill.jobs import begin, bring, keep_warm, to_publish
 from redistill.patterns import pattern
 from redistill.plan import make_plan
 from redistill.specification import write_specifications
@@ -16,6 +19,8 @@ MAKE = f"exec {sys.executable} -m redistill.job make{TRUST}"
 try:
     PLAN = make_plan(Path(workflow.basedir), STUDY)
     if workflow.is_main_process:
+        if config.get("remote") and not workflow.output_settings.dryrun:
+            bring(PLAN, config["remote"])
         begin(PLAN)
 except RedistillError as error:
     print(f"{error}\nNothing was started.", file=sys.stderr)

@@ -20,6 +20,7 @@ from pydantic_core import PydanticUndefined
 from schemas import schemas
 
 from redistill import registry
+from redistill.catalogue import setting_in_words
 from redistill.config import schema
 from redistill.evaluation.metrics import METRICS
 
@@ -30,7 +31,6 @@ NAMED = {
     schema.Name: "name", schema.Word: "word", schema.Digest: "SHA-256", schema.Seed: "seed", schema.Split: "split"
 }  # fmt: skip
 HEADINGS = {kind: {"loss": "losses", "module": "auxiliary-modules"}.get(kind, f"{kind}s") for kind in registry.PACKAGES}
-SIGNS = {"Gt": ">", "Ge": ">=", "Lt": "<", "Le": "<="}
 
 
 def files() -> dict[Path, str]:
@@ -111,19 +111,10 @@ def _components(kind: str) -> Iterator[tuple[str, ...]]:
         if registry.plugin(kind, name) is not None:  # installed on this machine only
             continue
         signature = registry.signature(kind, name)
-        settings = [f"`{key}`: {_setting(setting)}" for key, setting in signature.settings.items()]
+        settings = [f"`{key}`: {setting_in_words(setting, '`')}" for key, setting in signature.settings.items()]
         module = ast.parse(registry.source_file(kind, name).read_text(encoding="utf-8"))
         what = (ast.get_docstring(module) or "").split("\n\n")[0]
         yield f"`{name}`", ", ".join(f"`{i}`" for i in signature.inputs), "; ".join(settings) or "none", what
-
-
-def _setting(setting: registry.Setting) -> str:
-    kind = setting.annotation
-    if setting.choices:
-        kind = " or ".join(f"`{choice}`" for choice in setting.choices)
-    elif setting.bounds:
-        kind += " " + ", ".join(f"{SIGNS[bound]} {limit}" for bound, limit in setting.bounds)
-    return f"{kind}, {'required' if setting.required else _default(setting.default)}"
 
 
 def _first(function: Any) -> str:

@@ -1,4 +1,5 @@
 """JSON schemas of the config files, for editors: from the models of the schema and the signatures of the components.
+And that of records, for whoever reads them.
 
 A file that `extends` another, or says `set`, may leave out what the other one says, and remove keys with `null`: for
 these each section has a second form, `<section>Part`, in which nothing is required.
@@ -13,6 +14,7 @@ from pydantic import BaseModel
 from redistill import registry
 from redistill.config import schema
 from redistill.evaluation.metrics import METRICS
+from redistill.provenance.record_schema import Record
 
 Schema = dict[str, Any]
 DRAFT = "http://json-schema.org/draft-07/schema#"
@@ -45,7 +47,11 @@ def schemas() -> dict[str, Schema]:
     sources, definitions = _sections(schema.Source)
     described = "Every data set and pretrained model, by name"
     entries = {"type": "object", "additionalProperties": sources}
-    return {**made, "sources": {"$schema": DRAFT, "description": described, **entries, "$defs": definitions}}
+    return {
+        **made,
+        "sources": {"$schema": DRAFT, "description": described, **entries, "$defs": definitions},
+        "record": {"$schema": DRAFT, **_tidied(Record.model_json_schema())},
+    }
 
 
 def _file(model: type[BaseModel]) -> Schema:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +16,9 @@ import redistill
 from redistill.config.check import check
 from redistill.errors import ConfigError, Problem
 from redistill.plan import Plan, make_plan
+
+if TYPE_CHECKING:
+    from published_study import PublishedStudy
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells start what runs in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests' children heed it
@@ -76,3 +80,21 @@ def python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def published_project(tmp_path_factory: pytest.TempPathFactory) -> "PublishedStudy":
+    """A published study in git; not to be changed."""
+    from questioned import committed  # brings arrays and tables with it, which most tests do without
+
+    return committed(tmp_path_factory.mktemp("study") / "project")
+
+
+@pytest.fixture
+def study(published_project: "PublishedStudy", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "PublishedStudy":
+    """A copy of it, to be changed, in which one stands."""
+    from published_study import copied
+
+    study = copied(published_project, tmp_path / "project")
+    monkeypatch.chdir(study.root)
+    return study

@@ -4,28 +4,10 @@ import math
 
 import torch
 from method_proofs import Case, Draw, Inputs, changed
+from plain_vectors import dot, kl, softmax, unit
 from torch import Tensor
 
 # --- plain pieces -----------------------------------------------------------------------------------------------------
-
-
-def softmax(row: list[float]) -> list[float]:
-    largest = max(row)
-    powers = [math.exp(x - largest) for x in row]
-    return [power / sum(powers) for power in powers]
-
-
-def kl(p: list[float], q: list[float]) -> float:
-    return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
-
-
-def dot(x: list[float], y: list[float]) -> float:
-    return sum(a * b for a, b in zip(x, y, strict=True))
-
-
-def unit(x: list[float]) -> list[float]:
-    length = math.sqrt(dot(x, x))
-    return [a / length for a in x]
 
 
 def valid_positions(mask: Tensor) -> list[list[int]]:

@@ -79,8 +79,9 @@ def digests(nano: Nano) -> dict[str, dict[str, str]]:
     manifests = json.loads((results / "manifests.json").read_text())
     runs = [line.split("\t") for line in (results / "runs.tsv").read_text().splitlines()[1:]]
     kept = ("model.safetensors", "predictions.parquet", "log.jsonl")
+    files = {key: manifests[key]["files"] for *_, key in runs}
     return {
-        f"{experiment} {task} {seed}": {name: d for name, d in manifests[key]["files"].items() if name in kept}
+        f"{experiment} {task} {seed}": {name: f["sha256"] for name, f in files[key].items() if name in kept}
         for _, experiment, task, seed, key in runs
     }
 

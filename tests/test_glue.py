@@ -402,8 +402,10 @@ def test_a_study_of_a_folder_is_made_whole(made):
 def test_it_is_found_made_and_audited_and_a_changed_file_reaches_its_task_alone(made):
     again = made.snakemake("-n", "--config", "study=tiny-glue")
     assert "Nothing to be done" in again.stdout + again.stderr
-    audited = made.redistill("audit", "tiny-glue", "--column", "tiny-glue/mnli-mm")
+    audited = made.redistill("audit", "tiny-glue", "--column", "tiny-glue/mnli-mm", "--level", "replay")
     assert audited.returncode == 0, audited.stderr
+    whole = made.redistill("audit", "tiny-glue", "--level", "recompute")
+    assert whole.returncode == 0, whole.stderr + whole.stdout
     file = made.root.parent / "glue" / "RTE" / "train.tsv"
     before = file.read_bytes()
     file.write_bytes(before.replace(b"train 1", b"train one", 1))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_vectors import softmax
 from torch import Tensor, nn
 
 from redistill.distill.hard import hard
@@ -34,12 +35,6 @@ def labels_for(B: int, C: int, missing: bool) -> Tensor:
     classes = torch.arange(B) % C
     classes[1::2] = -1 if missing else 0
     return classes
-
-
-def softmax(row: list[float]) -> list[float]:
-    largest = max(row)
-    powers = [math.exp(x - largest) for x in row]
-    return [power / sum(powers) for power in powers]
 
 
 def plain_hard(logits: Tensor, labels: Tensor) -> float:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from nano_study import DIGESTS, Nano, copy_project, digests, family
+
+from redistill.provenance import store
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +196,47 @@ def test_audit_of_an_untouched_study_and_of_one_cell_finds_nothing(finished: Nan
     assert cell.returncode == 0
     for link in ("cell nano/student-kd", "outputs nano/teacher", "data vader", "MIT", "model minilm", "Apache-2.0"):
         assert link in cell.stdout
+
+
+def test_runs_are_predicted_and_trained_again_to_the_same_bytes(finished: Nano) -> None:
+    done = finished.redistill("audit", "nano", "--level", "replay")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r" ([0-9]+) of \1 runs' predictions", done.stdout)
+    student = _keys(finished)["nano/student-kd", "nano-movie", "0"]
+    again = finished.redistill("audit", student, "--level", "rerun", "--sample", "1")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "rerun     1 of" in again.stdout
+    assert not (finished.root / "store" / "work" / "audit").exists()
+
+
+def test_weights_that_were_changed_with_all_that_follows_are_found_by_predicting_again(nano: Nano) -> None:
+    """Whoever changes a digest everywhere is found by nobody who only compares digests."""
+    key = _keys(nano)["nano/image-kd", "nano-digits", "0"]
+    folder = nano.root / "store" / "runs" / key
+    weights = folder / "model.safetensors"
+    raw = bytearray(weights.read_bytes())
+    for place in range(len(raw) - 1, len(raw) - 401, -4):
+        raw[place] ^= 0x80  # the sign of a weight
+    weights.write_bytes(raw)
+    manifest = store.manifest_of(folder, store.read_manifest(folder)["key_parts"])
+    store.write_atomically(folder / "manifest.json", store.pretty(manifest))
+    store.finish(folder)
+    shutil.rmtree(nano.root / "store" / "records")
+    study = [f.parent for f in (nano.root / "store" / "results").glob("*/manifests.json")]
+    shutil.rmtree(study[0])
+    shutil.rmtree(nano.root / "results")
+    assert nano.snakemake("--cores", "1").returncode == 0
+    shutil.rmtree(nano.root / "store" / "records")
+    assert nano.redistill("audit", "nano", "--level", "recompute").returncode == 3  # no records
+    done = nano.redistill("audit", key, "--level", "replay", "--sample", "1")
+    assert done.returncode == 1
+    assert f"WRONG: store/runs/{key}/predictions.parquet: run nano/image-kd" in done.stderr
+
+
+def _keys(nano: Nano) -> dict[tuple[str, str, str], str]:
+    """Keys of the runs by experiment, task and seed."""
+    lines = (nano.root / "results" / "nano" / "runs.tsv").read_text().splitlines()[1:]
+    return {(experiment, task, seed): key for _, experiment, task, seed, key in (line.split("\t") for line in lines)}
 
 
 @pytest.mark.parametrize("mend", ["snakemake --cores 1 --config study=nano", "redistill publish nano"])

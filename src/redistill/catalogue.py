@@ -1,6 +1,7 @@
 """The methods as their files describe themselves, for `redistill methods` and the catalogue page. Imports no torch."""
 
 import ast
+import json
 import re
 import textwrap
 from dataclasses import dataclass
@@ -88,15 +89,17 @@ def methods() -> list[Method]:
     return sorted((method(name) for name in registry.names("loss")), key=lambda m: (order.index(m.family), m.name))
 
 
-def setting_in_words(setting: registry.Setting) -> str:
-    """Type, bounds and default of a setting."""
+def setting_in_words(setting: registry.Setting, mark: str = "") -> str:
+    """Type, bounds and default of a setting, its values as a config has them, between two `mark`s."""
     kind = setting.annotation
     if setting.choices:
-        kind = " or ".join(map(str, setting.choices))
+        kind = " or ".join(f"{mark}{choice}{mark}" for choice in setting.choices)
     elif setting.bounds:
         kind += " " + ", ".join(f"{_SIGNS[bound]} {limit}" for bound, limit in setting.bounds)
-    default = "required" if setting.required else "none" if setting.default is None else f"{setting.default}"
-    return f"{kind}, {default}"
+    if setting.required or setting.default is None:
+        return f"{kind}, {'required' if setting.required else 'none'}"
+    value = setting.default
+    return f"{kind}, {mark}{value if isinstance(value, str) and value else json.dumps(value)}{mark}"
 
 
 def in_text(found: Method) -> str:

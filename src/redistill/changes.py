@@ -1,5 +1,7 @@
-"""Why something is to be made: which part of its key differs from what was made before under the same name."""
+"""What differs between two keys, part by part; and why something is to be made, going by what was made before."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,21 @@ from redistill.plan import Plan
 from redistill.provenance import record
 
 SHOWN = 3  # differences of one key
+ABSENT = "(absent)"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A place in which two sets of parts differ. A side that does not have it is `ABSENT`."""
+
+    path: tuple[str, ...]
+    old: Any
+    new: Any
+
+    def __str__(self) -> str:
+        path = ".".join(self.path)
+        shown = path if self.path[0] == "code" else f"{path}: {self.old} -> {self.new}"
+        return shown if len(shown) < 160 else path
 
 
 def what_changed(plan: Plan, missing: set[str]) -> dict[str, str]:
@@ -16,15 +33,15 @@ def what_changed(plan: Plan, missing: set[str]) -> dict[str, str]:
     for key in missing:
         node = plan.nodes[key]
         old = before.get((node.parts["kind"], node.title))
-        reasons[key] = _shortened(differences(old, node.parts)) if old else "new"
+        reasons[key] = _shortened(list(map(str, changes(old, node.parts)))) if old else "new"
         if old == node.parts:
             reasons[key] = "was made, and is not in the store"
     return reasons
 
 
-def _shortened(changes: list[str]) -> str:
-    more = f"; and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
-    return "; ".join(changes[:SHOWN]) + more
+def _shortened(said: list[str]) -> str:
+    more = f"; and {len(said) - SHOWN} more" if len(said) > SHOWN else ""
+    return "; ".join(said[:SHOWN]) + more
 
 
 def _latest(root: Path) -> dict[tuple[str, str], dict[str, Any]]:
@@ -34,20 +51,16 @@ def _latest(root: Path) -> dict[tuple[str, str], dict[str, Any]]:
     return {(r["key_parts"]["kind"], r["what"]): r["key_parts"] for r in records}
 
 
-def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """The paths at which two sets of parts differ, such as `config.stages.0.loss.soft.settings.temperature: 2 -> 4`."""
-    found: list[str] = []
+def changes(old: Any, new: Any, path: tuple[str, ...] = ()) -> Iterator[Change]:
+    """The places in which two sets of parts differ, such as `config.stages.0.loss.soft.settings.temperature`.
 
-    def compare(path: str, a: Any, b: Any) -> None:
-        if isinstance(a, dict) and isinstance(b, dict):
-            for key in sorted(a.keys() | b.keys()):
-                compare(f"{path}.{key}" if path else key, a.get(key), b.get(key))
-        elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
-            for i, (x, y) in enumerate(zip(a, b, strict=True)):
-                compare(f"{path}.{i}", x, y)
-        elif a != b:
-            shown = path if path.startswith("code.") else f"{path}: {a} -> {b}"
-            found.append(shown if len(shown) < 160 else path)
-
-    compare("", old, new)
-    return found
+    Lists of different lengths differ as a whole. No places: equal keys.
+    """
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            yield from changes(old.get(key, ABSENT), new.get(key, ABSENT), (*path, key))
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for i, (x, y) in enumerate(zip(old, new, strict=True)):
+            yield from changes(x, y, (*path, str(i)))
+    elif old != new or type(old) is not type(new):
+        yield Change(path, old, new)

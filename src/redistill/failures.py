@@ -23,17 +23,23 @@ def _note(root: Path, key: str) -> Path:
     return root / "store" / "work" / "failed" / f"{key}.json"
 
 
+def first_said(root: Path, key: str) -> str | None:
+    """What was said when it failed a moment ago, by whichever of its processes failed first."""
+    try:
+        return str(json.loads(_note(root, key).read_text(encoding="utf-8"))["message"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
 def refuse(root: Path, key: str, title: str) -> None:
     """Stop a retry of what failed a moment ago, with the same message.
 
     Raises:
         RedistillError: it failed, and no new command was given since.
     """
-    try:
-        message = json.loads(_note(root, key).read_text(encoding="utf-8"))["message"]
-    except (OSError, ValueError, KeyError):
-        return
-    raise RedistillError(f"{title} has failed already, and trying again would not help: {message}")
+    message = first_said(root, key)
+    if message is not None:
+        raise RedistillError(f"{title} has failed already, and trying again would not help: {message}")
 
 
 def forget(root: Path, keys: Iterable[str]) -> None:

@@ -47,7 +47,7 @@ def lit(root: os.PathLike[str], jobs: Iterable[tuple[str, dict[str, Any]]]) -> I
             cwd=root, env={**os.environ, **pinned}, pass_fds=[listening.fileno()],
             start_new_session=True, **quiet,  # what is typed at a terminal reaches the jobs, and they pass it on
         )  # fmt: skip
-    os.environ[FORGE] = f"{FOLDER}/{os.getpid()}"
+    os.environ[FORGE] = f"{_folder(root)}/{os.getpid()}"
     try:
         yield
     finally:
@@ -55,12 +55,20 @@ def lit(root: os.PathLike[str], jobs: Iterable[tuple[str, dict[str, Any]]]) -> I
         server.kill()
         server.wait()
         with suppress(FileNotFoundError):
-            os.unlink(f"{root}/{FOLDER}/{os.getpid()}")
+            os.unlink(f"{root}/{_folder(root)}/{os.getpid()}")
+
+
+def _folder(root: os.PathLike[str]) -> str:
+    """Where this user's sockets are: in a store that several share, the first of them has the folder."""
+    with suppress(FileNotFoundError):
+        if os.stat(f"{root}/{FOLDER}").st_uid != os.getuid():
+            return f"{FOLDER}-{os.getuid()}"
+    return FOLDER
 
 
 def _listening(root: os.PathLike[str]) -> socket.socket | None:
     """A socket on which jobs can wait from now on; None where there can be none."""
-    folder, name = f"{root}/{FOLDER}", str(os.getpid())
+    folder, name = f"{root}/{_folder(root)}", str(os.getpid())
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)  # for this user alone

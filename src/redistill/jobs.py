@@ -9,16 +9,16 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from redistill import environment, failures, forge, interruption
+from redistill import environment, failures, forge, interruption, reach
 from redistill.errors import RedistillError
 from redistill.job import PORTABLE
 from redistill.plan import Node, Plan
-from redistill.provenance import record, store
+from redistill.provenance import attempts, record, shared, store
 from redistill.specification import Specification, read_specification, write_specifications
 from redistill.tables.publish import differences
 from redistill.tables.publish import publish as copy_out
@@ -60,8 +60,9 @@ def make(root: Path, key: str) -> Path:
     with store.locked(root / "store", key):
         if not store.is_done(folder) and not store.recovered(folder):
             failures.refuse(root, key, told.node.title)
-            with failures.noted(root, key):
+            with failures.noted(root, key), attempts.noted(root, key, told.node.title):
                 _make(root, told, folder)
+            attempts.forget(root, key)
         shutil.rmtree(root / "store" / "work" / key, ignore_errors=True)  # now, or where it was stopped just before
     return folder
 
@@ -69,33 +70,43 @@ def make(root: Path, key: str) -> Path:
 def _make(root: Path, told: Specification, folder: Path) -> None:
     node = told.node
     environment.pin(node.config.get("runtime", PORTABLE))
+    used = dict[str, str]()
     for role, path in told.inputs.items():
         if not store.is_done(path):
             raise RedistillError(f"{node.title}: its {role} is not there ({path.relative_to(root)}); make that first")
-        store.trust(root, path)
-    start = record.started()
+        used[role] = store.trust(root, path)
+    start = record.started(root, node.config.get("runtime", PORTABLE)["device"])
     scratch = root / "store" / "work" / node.key
     work = scratch / "result"
     shutil.rmtree(work, ignore_errors=True)  # what an attempt before has left; a run goes on from `progress`
     work.mkdir(parents=True)
-    with _other_processes(root, node):
+    command = [sys.executable, "-m", "redistill", "make", node.key]
+    with other_processes(root, node.kind, node.config.get("runtime", PORTABLE), command):
         counted = _stage(told, work)
     (work / "counts.json").write_text(store.pretty(counted), encoding="utf-8")
     resumes = record.resumes(scratch / "progress")
-    store.put(root, work, folder, node.parts)
+
+    def write_record(manifest: str) -> None:
+        record.write(root, record.finished(start, root, node.title, node.parts, used, manifest, resumes))
+
+    store.put(root, work, folder, node.parts, write_record)
     if node.kind == "study":
         copy_out(root, node.title, folder)
-    noted = record.finished(start, root, node.title, node.parts, resumes)
-    store.write_atomically(root / "store" / "records" / f"{node.key}.json", store.pretty(noted))
 
 
 def _stage(told: Specification, work: Path) -> dict[str, Any]:
     """Run the stage's function."""
-    module, name = STAGES[told.node.kind].split(":")
-    function = getattr(importlib.import_module(module), name)
+    function = function_of(told.node.kind)
     more = {"every": told.checkpoints} if told.node.kind in ("teacher", "student") else {}
     counted: dict[str, Any] = function(told.node.config, told.inputs | told.given, work, **more)
     return counted
+
+
+def function_of(kind: str) -> Callable[..., dict[str, Any]]:
+    """The function that makes things of a kind; a `run`, as manifests call teachers and students, is trained."""
+    module, name = STAGES["student" if kind == "run" else kind].split(":")
+    function: Callable[..., dict[str, Any]] = getattr(importlib.import_module(module), name)
+    return function
 
 
 def _join(root: Path, told: Specification) -> None:
@@ -105,10 +116,10 @@ def _join(root: Path, told: Specification) -> None:
 
 
 @contextmanager
-def _other_processes(root: Path, node: Node) -> Iterator[None]:
+def other_processes(root: Path, kind: str, runtime: dict[str, Any], command: list[str]) -> Iterator[None]:
     """Where the study says that several processes train a run together, and nobody has started them: start them."""
-    processes = node.config.get("runtime", PORTABLE)["processes"]
-    if node.kind not in ("teacher", "student") or processes == 1 or "WORLD_SIZE" in os.environ:
+    processes = runtime["processes"]
+    if kind not in ("run", "teacher", "student") or processes == 1 or "WORLD_SIZE" in os.environ:
         yield
         return
     with socket.socket() as probe:
@@ -116,7 +127,6 @@ def _other_processes(root: Path, node: Node) -> Iterator[None]:
         port = probe.getsockname()[1]
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
     os.environ.update(shared, RANK="0", LOCAL_RANK="0")
-    command = [sys.executable, "-m", "redistill", "make", node.key]
     others = [
         subprocess.Popen(command, cwd=root, env={**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank)})
         for rank in range(1, processes)
@@ -152,6 +162,8 @@ def begin(plan: Plan) -> None:
     Raises:
         RedistillError: the models are wrong.
     """
+    shared.take(plan.root)
+    reach.note(plan)
     missing = plan.missing()
     if any(node.kind in ("teacher", "student") for node in missing) and not models_checked(plan):
         done = subprocess.run(
@@ -160,6 +172,19 @@ def begin(plan: Plan) -> None:
         if done.returncode:
             raise RedistillError(f"the study `{plan.checked.name}` was refused; see above")
     failures.forget(plan.root, [node.key for node in missing])
+
+
+def bring(plan: Plan, remote: str) -> None:
+    """Bring what others have pushed of a study to a remote of DVC's, so that it is not made again.
+
+    Raises:
+        RedistillError: the remote cannot be read, or something in it is not what was published.
+    """
+    from redistill.provenance.versions import pull
+
+    shared.take(plan.root)
+    moved = pull(plan.root, [], remote, also=plan.nodes)
+    print(f"{moved.things} things of the study were brought from the remote `{remote}`", file=sys.stderr)
 
 
 def keep_warm(plan: Plan) -> None:
@@ -175,6 +200,7 @@ def _warm(root: Path, nodes: list[Node]) -> AbstractContextManager[None]:
 
 def make_all(plan: Plan, keys: list[str]) -> None:
     """Make these nodes of a plan and all that they need, one after the other, in this process' children."""
+    reach.note(plan)
     write_specifications(plan, keys)
     missing = plan.missing(keys)
     failures.forget(plan.root, [node.key for node in missing])
@@ -186,6 +212,7 @@ def make_all(plan: Plan, keys: list[str]) -> None:
             if status == interruption.EXIT:
                 raise interruption.Interrupted(f"{node.title}: stopped; the same command goes on")
             if status:
+                attempts.note_killed(plan.root, node.key, node.title)
                 raise RedistillError(f"{node.title}: could not be made; see above")
 
 

@@ -16,6 +16,7 @@ from redistill.config.checked import Checked, Row
 from redistill.errors import RedistillError
 from redistill.provenance import store
 from redistill.provenance.keys import fingerprint, key_of, versions
+from redistill.provenance.published import Run
 
 # kind of node -> (area of the store, entry module, packages that its numbers depend on)
 _NUMERIC = ("numpy", "pyarrow", "torch", "safetensors", "accelerate")
@@ -68,17 +69,6 @@ class Node:
 
     def folder(self, root: Path) -> Path:
         return root / "store" / self.area / self.key
-
-
-@dataclass(frozen=True)
-class Run:
-    """A line of runs.tsv: which table's row, task and seed a run stands for."""
-
-    table: str
-    experiment: str
-    task: str
-    seed: int
-    key: str
 
 
 @dataclass(frozen=True)
@@ -439,7 +429,9 @@ class _Planner:
         if submissions:
             tables["submissions"] = self._scores(submissions).key
         runs = [[r.table, r.experiment, r.task, r.seed, r.key] for r in self.runs]
-        return self._add("study", self.checked.name, {"title": study.title, "runs": runs}, tables)
+        titles = {key: node.title for key, node in self.nodes.items()}
+        config = {"title": study.title, "runs": runs, "titles": titles}
+        return self._add("study", self.checked.name, config, tables)
 
     def _table(self, name: str, table: schema.Table) -> Node:
         rows = self.checked.rows[name]
@@ -570,11 +562,16 @@ class _Planner:
             rows.append({
                 "name": name, "seed": said.seed, "recorded": recorded["scores"] if own else None,
                 "label": said.label or self.checked.experiment(said.experiment, said.tasks[0]).label,
-                "published": [references.rows[row].model_dump() for row in said.published] if references else [],
+                "published": [_shown(references.rows[row]) for row in said.published] if references else [],
             })  # fmt: skip
         columns = references.columns if references else {}
         config = {"study": self.checked.study.title, "rows": rows, "columns": columns}
         return self._add("scores", "submissions", config, {name: node.key for name, node in submissions.items()})
+
+
+def _shown(published: schema.Reference) -> dict[str, Any]:
+    """What the table of scores shows of a published row; by what it is judged changes no table."""
+    return published.model_dump(include={"label", "scores", "correlation"})
 
 
 def _compared(said: list[schema.Comparison], rows: list[Row]) -> Iterator[dict[str, Any]]:

@@ -24,23 +24,8 @@ rule evaluate:
         "{params.make} {wildcards.key} > {log} 2>&1"
 
 
-rule choose:
-    input:
-        inputs,
+use rule evaluate as choose with:
     output:
         f"store/results/{{key,{keys('choice')}}}/done.json",
-    log:
-        "store/work/logs/{key}.log",
-    conda:
-        "../../envs/environment.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        make=MAKE,
-        title=title,
     message:
         "Choose: {params.title}"
-    shell:
-        "{params.make} {wildcards.key} > {log} 2>&1"

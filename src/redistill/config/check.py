@@ -10,6 +10,7 @@ from typing import Any, get_args
 from redistill import registry
 from redistill.config import compose, schema
 from redistill.config.checked import Checked, Findings, Row, written
+from redistill.config.claims import check_claims
 from redistill.config.experiments import ExperimentChecker
 from redistill.config.parse import Document, KeyPath
 from redistill.config.tasks import TaskChecker
@@ -141,6 +142,7 @@ class _StudyChecker:
         for table_name, table in study.tables.items():
             self._table(document, ("tables", table_name), table_name, table)
         self._submissions(document, study.submissions)
+        check_claims(self.root, self.findings, self.checked, document)
 
     def _runtime(self, document: Document, runtime: schema.Runtime) -> None:
         if runtime.portable and runtime.device != "cpu":

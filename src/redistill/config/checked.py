@@ -48,6 +48,7 @@ class Checked:
     rows: dict[str, list[Row]] = field(default_factory=dict)  # by table
     plugins: list[registry.Plugin] = field(default_factory=list)
     references: schema.References | None = None  # published scores, where a submission stands beside some
+    claimed: dict[str, schema.References] = field(default_factory=dict)  # published numbers to reproduce, by file
     recorded: dict[str, dict[str, Any]] = field(default_factory=dict)  # by submission: what the server said of it
     given: dict[str, dict[str, Path]] = field(default_factory=dict)  # by source: files of a folder of the user's
     no_data: dict[str, str] = field(default_factory=dict)  # tasks that such a folder has no data for, and why

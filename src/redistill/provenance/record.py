@@ -1,23 +1,44 @@
-"""Records: how a thing came to be. Times, machine and environment; no user, host or path of a machine."""
+"""Records: how a thing came to be. Times, machine, environment, code, and what went wrong on the way.
+
+docs/records.md and configs/schema/record.schema.json say what is in them. What a record must not say, such as a user's
+name, is taken out by `scrub.write`, which writes it. Nothing in a record counts for a number.
+"""
 
 import calendar
 import json
-import platform
 import resource
-import subprocess
-import sys
 import time
 from contextlib import suppress
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-SCHEMA = 1
+from redistill.errors import RedistillError
+from redistill.provenance import attempts, scrub
+from redistill.provenance.attempts import iso
+from redistill.provenance.checkout import code
+from redistill.provenance.energy import Meter
+from redistill.provenance.keys import key_of
+from redistill.provenance.machine import environment, machine
+
+SCHEMA = 2
+Record = dict[str, Any]
 
 
-def started() -> dict[str, Any]:
-    """What is noted when a job starts."""
-    return {"start": time.time(), "cpu": _cpu_seconds()}
+class RecordError(RedistillError, ValueError):
+    """A file that is no record, or not one that this version can read."""
+
+
+def place(root: Path, key: str) -> Path:
+    """The file of a thing's record."""
+    return root / "store" / "records" / f"{key}.json"
+
+
+def started(root: Path, device: str = "cpu") -> dict[str, Any]:
+    """What is noted when a job starts: the code as it is now, and where clocks and counters stand."""
+    return {
+        "start": time.time(), "clock": time.monotonic(), "cpu": _cpu_seconds(), "code": code(root), "device": device,
+        "energy": Meter(device),
+    }  # fmt: skip
 
 
 def _cpu_seconds() -> float:
@@ -35,88 +56,107 @@ def resumes(progress: Path) -> list[dict[str, int]]:
 
 
 def finished(
-    start: dict[str, Any], root: Path, title: str, parts: dict[str, Any], resumed: list[dict[str, int]]
-) -> dict[str, Any]:
-    """The record of a job that `started()` noted."""
-    end = time.time()
+    begun: dict[str, Any], root: Path, title: str, parts: dict[str, Any], inputs: dict[str, str], manifest: str,
+    resumed: list[dict[str, int]],
+) -> Record:  # fmt: skip
+    """The record of a job that `started()` noted.
+
+    Args:
+        inputs: the digest of the manifest that each input had when it was used, by role.
+        manifest: the digest of what was made.
+        resumed: as `resumes()` found it.
+    """
+    cpu, seconds = _cpu_seconds() - begun["cpu"], time.monotonic() - begun["clock"]
+    key = key_of(parts)
     return {
         "schema": SCHEMA,
+        "key": key,
         "what": title,
         "key_parts": parts,
-        "start": _iso(start["start"]),
-        "end": _iso(end),
-        "resumed": resumed,
-        "seconds": round(end - start["start"], 3),
-        "core_seconds": round(_cpu_seconds() - start["cpu"], 3),
+        "inputs": {role: {"key": parts["inputs"][role], "manifest": digest} for role, digest in inputs.items()},
+        "output": {"manifest": manifest},
+        "command": f"redistill make {key}",
+        "start": iso(begun["start"]),
+        "end": iso(begun["start"] + seconds),
+        "seconds": round(seconds, 3),
+        "core_seconds": round(cpu, 3),
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "energy_joules": begun["energy"].joules(),
+        "resumed": resumed,
+        "attempts": attempts.of(root, key),
+        "made_before": _made_before(place(root, key)),
         "machine": machine(),
-        "environment": environment(root),
-        "code": commit(root),
+        "environment": environment(root, begun["device"]),
+        "code": begun["code"],
     }
 
 
-def _iso(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+def _made_before(file: Path) -> list[dict[str, Any]]:
+    """When the same thing was made before, and removed since: from the record that is to be replaced."""
+    try:
+        old: Record = json.loads(file.read_text(encoding="utf-8"))
+        made = {name: old[name] for name in ("start", "end")}
+        manifest = old["output"]["manifest"] if "output" in old else None  # records of schema 1 do not know it
+        return [*old.get("made_before", []), {**made, "manifest": manifest, "commit": old["code"]["commit"]}]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return []
 
 
-def begin(noted: dict[str, Any]) -> float:
+def write(root: Path, noted: Record) -> None:
+    """Put a record into the store, without what it should not say."""
+    scrub.write(place(root, noted["key"]), noted, root)
+
+
+def read(file: Path) -> Record:
+    """A record, as its schema says; those of schema 1 as they are.
+
+    Raises:
+        RecordError: it is none, or one of a later schema.
+        OSError: it is not there.
+    """
+    try:
+        noted = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        raise RecordError(f"{file} is no record: it cannot be read as JSON") from None
+    if not isinstance(noted, dict):
+        raise RecordError(f"{file} is no record: it holds no object")
+    schema = noted.get("schema", 1)
+    if schema == SCHEMA:
+        from redistill.provenance.record_schema import mistake
+
+        wrong = mistake(noted)
+        if wrong:
+            raise RecordError(f"{file} is no record of schema {SCHEMA}: {wrong}")
+    elif schema != 1:
+        raise RecordError(f"{file} is a record of schema {schema}, which this version of redistill does not know")
+    return noted
+
+
+def begin(noted: Record) -> float:
     """When a thing was begun, in seconds since the epoch, to half a second: records have whole ones."""
     return calendar.timegm(time.strptime(noted["start"], "%Y-%m-%dT%H:%M:%SZ")) + 0.5
 
 
-def machine() -> dict[str, Any]:
-    """The processor, as far as it can matter to numbers and speed."""
-    found: dict[str, Any] = {"system": platform.system(), "machine": platform.machine(), "processor": ""}
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        lines = dict(line.split(":", 1) for line in cpuinfo.read_text().split("\n\n")[0].splitlines() if ":" in line)
-        entries = {key.strip(): value.strip() for key, value in lines.items()}
-        found["processor"] = entries.get("model name", "")
-        found["vendor"] = entries.get("vendor_id", "")
-        wanted = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "fma")
-        found["features"] = [flag for flag in wanted if flag in entries.get("flags", "").split()]
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        found["devices"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+def mistakes(noted: Record, key: str, digests: dict[str, str]) -> list[str]:
+    """What in a record of this key does not agree with itself, or with the digests of manifests by key.
+
+    A thing that `digests` does not have is not compared. Records of schema 1 know no digests.
+    """
+    found = []
+    parts = noted.get("key_parts")
+    if not isinstance(parts, dict) or key_of(parts) != key:
+        found.append("what it was made of gives another key")
+    if noted.get("schema", 1) == 1:
+        return found
+    if noted["key"] != key:
+        found.append(f"it is the record of {noted['key']}")
+    made = noted["output"]["manifest"]
+    if digests.get(key, made) != made:
+        found.append(f"it says that the manifest {made} was made, and {digests[key]} is published")
+    said = {role: used["key"] for role, used in noted["inputs"].items()}
+    if isinstance(parts, dict) and said != parts.get("inputs"):
+        found.append("its inputs are not those of its key")
+    for role, used in noted["inputs"].items():
+        if digests.get(used["key"], used["manifest"]) != used["manifest"]:
+            found.append(f"its {role} was another than is published ({used['key']})")
     return found
-
-
-def environment(root: Path) -> dict[str, Any]:
-    """Python, every installed distribution, and the digest of the lock file."""
-    from redistill.provenance.store import sha256_file
-
-    lock = root / "envs" / "requirements.lock"
-    return {
-        "python": platform.python_version(),
-        "lock": sha256_file(lock) if lock.is_file() else None,
-        "packages": _installed(),
-    }
-
-
-def _installed() -> dict[str, str]:
-    """Every installed package's version, from the head of its metadata: to parse all of it would take half a second."""
-    found = {}
-    for package in distributions():
-        head = (package.read_text("METADATA") or package.read_text("PKG-INFO") or "").partition("\n\n")[0]
-        said = dict(line.partition(": ")[::2] for line in head.splitlines())
-        found[said.get("Name", "")] = said.get("Version", "")
-    return dict(sorted(found.items()))
-
-
-def commit(root: Path) -> dict[str, Any]:
-    """The git commit, and whether tracked files differ from it."""
-
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(("git", "-C", str(root), *arguments), capture_output=True, text=True, timeout=20)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    status = git("status", "--porcelain", "--untracked-files=no")
-    return {"commit": git("rev-parse", "HEAD"), "clean": None if status is None else status == ""}
-
-
-def read(file: Path) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return record

@@ -2,7 +2,8 @@
 
 store/<area>/<key>/            the thing, with manifest.json
 store/<area>/<key>/done.json   the manifest's digest; written last, so a thing is there or it is not
-store/records/<key>.json       how it came out: times, machine, environment
+store/records/<key>.json       how it came out: times, machine, environment; written before it is put in its place
+store/attempts/<key>.json      what failed or was killed before it was made
 store/work/<key>/              scratch of the job that is making it; store/work/<key>.lock is held meanwhile
 """
 
@@ -11,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -137,8 +138,10 @@ def recovered(folder: Path) -> bool:
     return False
 
 
-def trust(root: Path, folder: Path) -> None:
+def trust(root: Path, folder: Path) -> str:
     """Make sure that a finished thing is what its manifest says, and its manifest what git says, before it is used.
+
+    Returns the digest of its manifest.
 
     A file is hashed once: what was made here, or found right, is noted in store/work with each file's size and
     modification time.
@@ -150,15 +153,17 @@ def trust(root: Path, folder: Path) -> None:
         manifest = read_manifest(folder)
     except (OSError, ValueError):
         raise IntegrityError(folder / "manifest.json", "a manifest", "no manifest that can be read", BROKEN) from None
-    if _noted(root, folder).is_file() and _noted(root, folder).read_text(encoding="utf-8") == _stamp(folder, manifest):
-        return
+    digest, note = digest_of(manifest), _noted(root, folder)
+    if note.is_file() and note.read_text(encoding="utf-8") == _stamp(folder, manifest, digest):
+        return digest
     done = json.loads((folder / "done.json").read_text(encoding="utf-8"))["manifest"]
     for expected in (done, published(root).get(folder.name, {"digest": done})["digest"]):
-        if digest_of(manifest) != expected:
-            raise IntegrityError(folder / "manifest.json", expected, digest_of(manifest), BROKEN)
+        if digest != expected:
+            raise IntegrityError(folder / "manifest.json", expected, digest, BROKEN)
     for problem in problems(folder, manifest):
         raise IntegrityError(problem.file, problem.expected, problem.found, BROKEN)
     _note(root, folder, manifest)
+    return digest
 
 
 def _noted(root: Path, folder: Path) -> Path:
@@ -166,17 +171,17 @@ def _noted(root: Path, folder: Path) -> Path:
 
 
 def _note(root: Path, folder: Path, manifest: Manifest) -> None:
-    write_atomically(_noted(root, folder), _stamp(folder, manifest))
+    write_atomically(_noted(root, folder), _stamp(folder, manifest, digest_of(manifest)))
 
 
-def _stamp(folder: Path, manifest: Manifest) -> str:
+def _stamp(folder: Path, manifest: Manifest, digest: str) -> str:
     stats = {name: (folder / name).stat() for name in manifest["files"] if (folder / name).is_file()}
-    return canonical([digest_of(manifest), {name: [s.st_size, s.st_mtime_ns] for name, s in stats.items()}])
+    return canonical([digest, {name: [s.st_size, s.st_mtime_ns] for name, s in stats.items()}])
 
 
 @cache
 def published(root: Path) -> dict[str, dict[str, Any]]:
-    """What git holds of each manifest under results/, by key: its digest, and each file's."""
+    """What git holds of each manifest under results/, by key: its digest, and each file's digest and size."""
     entries: dict[str, dict[str, Any]] = {}
     for file in sorted((root / "results").glob("*/manifests.json")):
         try:
@@ -187,8 +192,13 @@ def published(root: Path) -> dict[str, dict[str, Any]]:
     return entries
 
 
-def put(root: Path, work: Path, folder: Path, parts: dict[str, Any]) -> Manifest:
+def put(
+    root: Path, work: Path, folder: Path, parts: dict[str, Any], noting: Callable[[str], None] = lambda digest: None
+) -> Manifest:
     """Turn a finished work folder into the thing itself.
+
+    Args:
+        noting: is told the manifest's digest just before, to write the thing's record: whatever is there has one.
 
     Raises:
         RedistillError: the thing exists and its bytes differ from what was made now.
@@ -198,8 +208,8 @@ def put(root: Path, work: Path, folder: Path, parts: dict[str, Any]) -> Manifest
         _same(folder, read_manifest(folder), manifest)
         shutil.rmtree(work)
         return manifest
-    for name, digest in published(root).get(folder.name, {}).get("files", {}).items():
-        if digest != manifest["files"].get(name, {}).get("sha256"):
+    for name, entry in published(root).get(folder.name, {}).get("files", {}).items():
+        if entry != manifest["files"].get(name):
             print(f"{folder / name}: other bytes than results/ says. Is this processor of another kind?", flush=True)
             break
     write_atomically(work / "manifest.json", pretty(manifest))
@@ -208,6 +218,7 @@ def put(root: Path, work: Path, folder: Path, parts: dict[str, Any]) -> Manifest
             descriptor = os.open(file, os.O_RDONLY)
             os.fsync(descriptor)
             os.close(descriptor)
+    noting(digest_of(manifest))
     folder.parent.mkdir(parents=True, exist_ok=True)
     work.replace(folder)
     _note(root, folder, manifest)

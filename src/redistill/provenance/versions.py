@@ -1,187 +1,254 @@
-"""Versions of the store: to and from DVC's remote, thin over the `dvc` command line.
+"""Versions of the store: its things to and from DVC's remote, all or some; only what is missing moves.
 
-Git holds store/<area>.dvc, DVC's cache and remote hold the files. DVC's own checkout makes a folder what its .dvc file
-says, and so removes what others have made; `pull` puts in place only what is missing, and only what it has verified.
+Git holds store.dvc, which names a list of what was pushed; the remote holds the files. They go straight from the store
+to the remote and back: DVC's cache in the clone gets the lists alone, so nothing lies on a disk twice.
 """
 
-import hashlib
-import json
-import os
 import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path, PurePosixPath
-
-import yaml
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 
 from redistill.errors import IntegrityError, RedistillError
-from redistill.provenance import store
+from redistill.provenance import listing as lists
+from redistill.provenance import published, seal, store
+from redistill.provenance.bringing import REFUSED, brought, files_of
+from redistill.provenance.listing import RECORDS, DiffersError, Listing, md5_of
+from redistill.provenance.remote import (
+    Moved,
+    Remote,
+    at_once,
+    lacking,
+    opened,
+    pushed_keys,
+    said_of,
+    say_of,
+    upload,
+)
 
-FOLDERS = (*store.AREAS, "records")
-TIMEOUT = 3600.0
-REFUSED = "It was not put in the store: DVC's cache or remote does not hold what was published."
-Files = dict[str, str]  # path within a thing -> MD5, the name of DVC's object; "" is the thing itself, if it is a file
+KEY = re.compile("[0-9a-f]{16}")
 
 
-def push(root: Path) -> None:
-    """Version the store's folders and copy what is new to the remote.
+# --- push ------------------------------------------------------------------------------------------------------------
+
+
+def push(
+    root: Path,
+    keys: Iterable[str] | None = None,
+    remote: str | None = None,
+    *,
+    also: Iterable[str] = (),
+    replace: bool = False,
+    forget: bool = False,
+) -> Moved:
+    """Copy finished things, all or those with these keys, and their records to the remote, and add them to what
+    store.dvc names. What others have pushed stays named, whether it is here or not.
+
+    Args:
+        also: keys of things that may be missing.
+        replace: what is here under these keys takes the place of what others have pushed and store.dvc names.
+        forget: let store.dvc name what this store has and nothing more, as after `redistill prune`; records stay named.
 
     Raises:
-        RedistillError: there is nothing to push, or DVC failed.
+        DiffersError: somebody has pushed the same key with other files; nothing was pushed.
+        IntegrityError: a thing here is not what its manifest says; nothing was pushed.
+        RedistillError: there is nothing to push, a key is not in the store, the remote failed, or store.dvc would
+            forget what results/ name.
     """
-    folders = [f"store/{name}" for name in FOLDERS if _has_files(root / "store" / name)]
-    if not folders:
+    wanted = None if keys is None else set(keys)
+    here, ours = _here(root, wanted, set(also)), wanted or set() if replace else set()
+    with store.locked(root / "store", "push"), opened(root, remote) as there:
+        listed = lists.read(root, there, without=ours)
+        mine = _mine(root, here, listed)
+        if forget:
+            listed = _still_named(root, listed, mine)
+        known = pushed_keys(there) - ours
+        _refuse_others(there, {name: files for name, files in mine.items() if lists.key_of(name) in known})
+        moved = _upload(root, there, mine)
+        _say(root, there, {name: files for name, files in mine.items() if lists.key_of(name) not in known})
+        moved.changed = lists.write(root, there, lists.united([mine, listed]))
+    new = mine.keys() - listed.keys()
+    moved.things = len(_things(new))
+    moved.records = len(new) - moved.things
+    return moved
+
+
+def _here(root: Path, wanted: set[str] | None, also: set[str]) -> dict[str, Path]:
+    """Finished things and records in the store by their names, those of these keys or all.
+
+    Raises:
+        RedistillError: there are none, or some of these keys have none.
+    """
+    things = [f for area in store.AREAS for f in (root / "store" / area).glob("*") if store.is_done(f)]
+    found = {}
+    for path in sorted([*things, *(root / "store" / RECORDS).glob("*.json")]):
+        if KEY.fullmatch(path.stem) and (wanted is None or path.stem in wanted | also):
+            found[path.relative_to(root / "store").as_posix()] = path
+    absent = sorted((wanted or set()) - {lists.key_of(name) for name in _things(found)})
+    if absent:
+        raise RedistillError(f"not in the store, so nothing was pushed: {_some(absent)}")
+    if not found:
         raise RedistillError("the store is empty: there is nothing to push; `snakemake --cores all` makes a study")
-    before = {folder: _pointer_text(root, folder) for folder in folders}
-    # No relinking: files of the store stay as they are, never links into the cache.
-    _dvc(root, "add", "--no-relink", *folders)
-    _dvc(root, "push", *(f"{folder}.dvc" for folder in folders))
-    changed = [f"{folder}.dvc" for folder in folders if _pointer_text(root, folder) != before[folder]]
-    if changed:
-        print(f"pushed; commit what names it:\n  git add {' '.join(changed)}")
-    else:
-        print("pushed; store/*.dvc are as they were")
+    return found
 
 
-def pull(root: Path) -> int:
-    """Bring what store/*.dvc name and the store lacks; what is there is neither removed nor overwritten.
+def _things(names: Iterable[str]) -> list[str]:
+    return [name for name in names if not name.startswith(RECORDS)]
 
-    Returns:
-        How many things and records were brought.
+
+def _mine(root: Path, here: dict[str, Path], listed: Listing) -> Listing:
+    """The files of what is here. A thing that is listed has the same ones: its done.json seals them.
+
+    A record that others have pushed stays theirs, as it tells of another making of the same thing; but one that a seal
+    in results/ names is ours.
+    """
+    mine, sealed = Listing(), _sealed_records(root)
+    for name, path in here.items():
+        if path.is_file():
+            ours = name not in listed or (path.stem in sealed and sealed[path.stem] == store.sha256_file(path))
+            mine[name] = {"": md5_of(path)} if ours else listed[name]
+        elif name in listed and listed[name].get("done.json") == md5_of(path / "done.json"):
+            mine[name] = listed[name]
+        else:
+            store.trust(root, path)
+            mine[name] = files_of(path)
+            lists.refuse_other(name, mine[name], listed.get(name, mine[name]))
+    return mine
+
+
+def _still_named(root: Path, listed: Listing, mine: Listing) -> Listing:
+    """What is here, and all records.
+
+    Raises:
+        RedistillError: results/ name more.
+    """
+    gone = {lists.key_of(name) for name in _things(listed) if name not in mine}
+    needed = sorted(gone & store.published(root).keys())
+    if needed:
+        raise RedistillError(
+            f"store.dvc would forget {len(needed)} things that results/ name and that are not here ({_some(needed)}): "
+            "`redistill pull --study STUDY` brings them"
+        )
+    return {name: files for name, files in listed.items() if lists.key_of(name) not in gone or name.startswith(RECORDS)}
+
+
+def _sealed_records(root: Path) -> dict[str, str]:
+    """SHA-256 of the records that the seals in results/ name, by key. A seal that cannot be read names none."""
+    found: dict[str, str] = {}
+    for study in published.studies(root):
+        with suppress(RedistillError, LookupError, TypeError):
+            found |= seal.read(root, study)[0]["records"]["sha256"]
+    return found
+
+
+def _refuse_others(there: Remote, mine: Listing) -> None:
+    """Stop where somebody has pushed one of these with other files, on whatever branch of git."""
+
+    def compare(name: str) -> None:
+        lists.refuse_other(name, mine[name], said_of(there, lists.key_of(name))["files"])
+
+    at_once(compare, _things(mine))
+
+
+def _say(root: Path, there: Remote, mine: Listing) -> None:
+    """Write down what is pushed under each key."""
+    scratch = root / "store" / "work" / "push"
+
+    def say(name: str) -> None:
+        area, key = name.split("/")
+        record = mine.get(f"{RECORDS}/{key}.json", {}).get("")
+        say_of(there, key, {"area": area, "files": mine[name], "record": record}, scratch)
+
+    at_once(say, _things(mine))
+    _refuse_others(there, mine)  # somebody may have pushed the same at this moment
+
+
+def _upload(root: Path, there: Remote, mine: Listing) -> Moved:
+    """Copy the objects that the remote lacks."""
+    files = {md5: root / "store" / name / file for name, of in mine.items() for file, md5 in of.items()}
+    missing = sorted(lacking(there, files))
+
+    def up(md5: str) -> int:
+        found = md5_of(files[md5])
+        if found == md5:
+            upload(there, files[md5], md5)
+            return files[md5].stat().st_size
+        if files[md5].parent.name == RECORDS:  # another's record, which the remote has lost
+            return -1
+        raise IntegrityError(files[md5], f"that of the file with MD5 {md5}", store.sha256_file(files[md5]))
+
+    sizes = [size for size in at_once(up, missing, "push") if size >= 0]
+    return Moved(objects=len(sizes), size=sum(sizes))
+
+
+# --- pull ------------------------------------------------------------------------------------------------------------
+
+
+def pull(
+    root: Path, keys: Iterable[str] | None = None, remote: str | None = None, *, also: Iterable[str] = ()
+) -> Moved:
+    """Bring what store.dvc names and the store lacks, all or the things with these keys with their records; of these,
+    also what others have pushed and this clone's store.dvc does not name. What is there is neither removed nor
+    overwritten.
+
+    Args:
+        also: keys of things that are brought too, where somebody has pushed them.
 
     Raises:
         IntegrityError: names the first file that is not as published; its thing is not in the store, whole ones are.
-        RedistillError: nothing is versioned, or DVC could not fetch it.
+        DiffersError: a thing in the store has other files than the one that was pushed.
+        RedistillError: nothing was pushed yet, nobody has pushed a key, or the remote failed.
     """
-    pointers = [f"store/{name}.dvc" for name in FOLDERS if (root / "store" / f"{name}.dvc").is_file()]
-    if not pointers:
-        raise RedistillError("there is no store/*.dvc: nothing was versioned yet; `redistill push` does that")
-    _dvc(root, "fetch", *pointers)
-    objects = Path(_dvc(root, "cache", "dir").strip()) / "files" / "md5"
-    scratch = root / "store" / "work" / f"pull.{os.getpid()}"
-    brought, refused = 0, list[IntegrityError]()
-    try:
-        for pointer in pointers:
-            target = root / pointer.removesuffix(".dvc")
-            for name, files in _things(root, pointer, objects).items():
-                try:
-                    brought += _bring(root, files, objects, scratch / name, target / name)
-                except IntegrityError as error:
-                    refused.append(error)
-                shutil.rmtree(scratch, ignore_errors=True)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    wanted = None if keys is None else set(keys)
+    if wanted is None and not lists.names(root):
+        raise RedistillError(f"there is no {lists.POINTER}: nothing was pushed yet; `redistill push` does that")
+    with opened(root, remote) as there:
+        named = _named(root, there, wanted, set(also))
+        # Records first: what is in the store has one.
+        ordered = sorted(named.items(), key=lambda item: not item[0].startswith(RECORDS))
+        outcomes = at_once(lambda item: brought(root, there, *item), ordered, "pull")
+    moved = sum((outcome for outcome in outcomes if isinstance(outcome, Moved)), Moved())
+    refused = [outcome for outcome in outcomes if not isinstance(outcome, Moved)]
     if refused:
-        first = refused[0]
-        others = f" {len(refused) - 1} other things were refused too." if len(refused) > 1 else ""
-        advice = f"{REFUSED}{others} {brought} whole ones were brought."
-        raise IntegrityError(first.file, first.expected, first.found, advice)
-    return brought
+        raise _all_said(refused, moved)
+    return moved
 
 
-def _bring(root: Path, files: Files, objects: Path, beside: Path, target: Path) -> int:
-    """One thing: copied beside, verified, renamed into place. Returns 1, or 0 if it is there or was never finished."""
-    if target.exists() or ("" not in files and "done.json" not in files):
-        return 0
-    for name, md5 in files.items():
-        # Copied, never linked: a file of the store shares no bytes with the cache.
-        if _object(objects, md5).is_file():
-            (beside / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(_object(objects, md5), beside / name)
-    if "" in files:
-        _verify_record(files[""], beside, target)
-    else:
-        _verify_thing(root, files, beside, target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        beside.rename(target)
-    except OSError:
-        if store.is_done(target):  # a job has just made the same; it stays
-            return 0
-        raise
-    return 1
+def _named(root: Path, there: Remote, wanted: set[str] | None, also: set[str]) -> Listing:
+    """What is to be in the store: what the list has of it, and what was pushed under other keys."""
+    listed = lists.read(root, there)
+    if wanted is None:
+        return listed
+    named = {name: files for name, files in listed.items() if lists.key_of(name) in wanted | also}
+    more = (wanted | also) - {lists.key_of(name) for name in _things(named)}
+    more = {key for key in more if not any(store.is_done(root / "store" / area / key) for area in store.AREAS)}
+    named |= _unlisted(there, more)
+    absent = sorted((more & wanted) - {lists.key_of(name) for name in _things(named)})
+    if absent:
+        raise RedistillError(f"nobody has pushed this to the remote `{there.name}`: {_some(absent)}")
+    return named
 
 
-def _verify_record(md5: str, file: Path, target: Path) -> None:
-    """A record is in no manifest; what git says of it is the MD5 in DVC's file."""
-    found = hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest() if file.is_file() else "missing"
-    if found != md5:
-        raise IntegrityError(target, f"that of the file with MD5 {md5}", _sha256(file))
+def _unlisted(there: Remote, keys: set[str]) -> Listing:
+    """What was pushed under these keys, as far as its objects are still there: `dvc gc` keeps what git names."""
+    found: Listing = {}
+    asked = sorted(keys & pushed_keys(there)) if keys else []
+    for key, said in zip(asked, at_once(lambda key: said_of(there, key), asked), strict=True):
+        found[f"{said['area']}/{key}"] = said["files"]
+        if said["record"]:
+            found[f"{RECORDS}/{key}.json"] = {"": said["record"]}
+    lost = lacking(there, {md5 for files in found.values() for md5 in files.values()})
+    return {name: files for name, files in found.items() if lost.isdisjoint(files.values())}
 
 
-def _verify_thing(root: Path, files: Files, folder: Path, target: Path) -> None:
-    """As `store.trust`, which will find what was noted here, told of the place where the thing would have been."""
-    for name in ("manifest.json", "done.json"):
-        if not (folder / name).is_file():
-            raise IntegrityError(target / name, f"that of the file with MD5 {files.get(name)}", "missing")
-    try:
-        store.trust(root, folder)
-    except IntegrityError as error:
-        raise IntegrityError(target / Path(error.file).relative_to(folder), error.expected, error.found) from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        file = "manifest.json"
-        raise IntegrityError(target / file, "that of a manifest sealed by done.json", _sha256(folder / file)) from None
+def _all_said(refused: list[IntegrityError | DiffersError], moved: Moved) -> RedistillError:
+    """The first of what was refused, and how many others."""
+    first, others = refused[0], len(refused) - 1
+    more = (f"{others} other things were refused too. " if others else "") + f"{moved.things} whole ones were brought."
+    if isinstance(first, IntegrityError):
+        return IntegrityError(first.file, first.expected, first.found, f"{REFUSED} {more}")
+    return RedistillError(f"{first} {more}")
 
 
-def _sha256(file: Path) -> str:
-    return store.sha256_file(file) if file.is_file() else "missing"
-
-
-# --- what DVC's files say --------------------------------------------------------------------------------------------
-
-
-def _object(objects: Path, md5: str) -> Path:
-    return objects / md5[:2] / md5[2:]
-
-
-def _things(root: Path, pointer: str, objects: Path) -> dict[str, Files]:
-    """The things that a .dvc file names. The list itself is an object: one line for each file of the folder."""
-    try:
-        listed = yaml.safe_load(_pointer_text(root, pointer.removesuffix(".dvc")))["outs"][0]["md5"]
-    except (yaml.YAMLError, KeyError, IndexError, TypeError):
-        raise RedistillError(f"{pointer}: is not what `redistill push` writes; take it from git again") from None
-    file = _object(objects, listed)
-    if not file.is_file():  # dvc fetch calls it a success when the remote has nothing of a folder
-        raise RedistillError(
-            f"{pointer}: the remote does not have what it names ({listed}). Was it pushed, and to this remote? "
-            "`dvc remote list` shows where that is; `dvc remote modify --local local url FOLDER` names another"
-        )
-    try:
-        entries = [(PurePosixPath(e["relpath"]), str(e["md5"])) for e in json.loads(file.read_text(encoding="utf-8"))]
-    except (ValueError, KeyError, TypeError):
-        raise IntegrityError(file, f"that of the list with MD5 {listed}", _sha256(file)) from None
-    things: dict[str, Files] = {}
-    for path, md5 in entries:
-        # The list comes from the remote: nothing in it may lead out of the store or of the cache.
-        if path.is_absolute() or ".." in path.parts or not path.parts or not re.fullmatch("[0-9a-f]{32}", md5):
-            raise RedistillError(f"{pointer}: names `{path}` ({md5}), which cannot be in the store")
-        things.setdefault(path.parts[0], {})["/".join(path.parts[1:])] = md5
-    return things
-
-
-def _pointer_text(root: Path, folder: str) -> str:
-    file = root / f"{folder}.dvc"
-    return file.read_text(encoding="utf-8") if file.is_file() else ""
-
-
-def _has_files(folder: Path) -> bool:
-    return folder.is_dir() and any(f.is_file() for f in folder.rglob("*"))
-
-
-def _dvc(root: Path, *arguments: str) -> str:
-    """Run `dvc`, quietly; its last words are shown when it fails."""
-    command = [sys.executable, "-m", "dvc", *arguments]
-    environment = os.environ | {"DVC_NO_ANALYTICS": "1", "NO_COLOR": "1"}
-    what = f"`dvc {arguments[0]}`"
-    try:
-        done = subprocess.run(
-            command, cwd=root, env=environment, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, errors="replace", timeout=TIMEOUT,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise RedistillError(f"{what} was not done after {TIMEOUT:.0f} s and was stopped; start it again") from None
-    if done.returncode != 0:
-        words = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        raise RedistillError("\n  ".join([f"{what} failed:", *words[-8:]]))
-    return done.stdout
+def _some(keys: list[str]) -> str:
+    return ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from redistill import registry
+from redistill.catalogue import FAMILIES
 from redistill.config import schema
 from redistill.config.checked import Checked, Recipe
 from redistill.config.parse import Document, KeyPath
@@ -33,12 +34,7 @@ from redistill.training.optimise import full
 Config = dict[str, Any]
 EXAMPLES, TOKENS = 2, 8  # of the batch that is passed through
 REMEMBERED = 16  # examples of the data that a method is told of, which may keep something for each
-SHAPES = {  # what the words of redistill.distill.inputs mean: dimensions, and the words for them
-    "FeatureMaps": (4, "feature maps (B, C, H, W)"),
-    "HiddenStates": (3, "hidden states (B, T, H)"),
-    "Attention": (4, "attention (B, A, T, T)"),
-    "Pooled": (2, "pooled features (B, D)"),
-}
+DIMENSIONS = {"FeatureMaps": 4, "HiddenStates": 3, "Attention": 4, "Pooled": 2}  # of what a method compares
 META = torch.device("meta")
 OF_LABELS = ("id2label", "label2id", "problem_type", "architectures")  # in a transformer's config
 
@@ -284,8 +280,7 @@ class _ModelChecker:
         """Whether the taps of a stage's terms give what these compare; and build what the terms learn or remember, on
         the CPU: the losses are called there.
         """
-        shown = Teachers({}, config["runtime"])  # of no folder: these have no weights
-        shown.models = teachers
+        shown = _without_weights(teachers, config["runtime"])
         batch = _batch(config["task"])
         for name, term in said["loss"].items():
             path, before = (*here, "loss", name), len(self.problems)
@@ -316,13 +311,14 @@ class _ModelChecker:
             return
         kinds = registry.signature("loss", term["method"]).shapes
         for side, tensors in zip(("student", "teacher"), found, strict=True):
-            dimensions, words = SHAPES.get(kinds.get(f"{side}_hidden", ""), (0, ""))
+            kind = kinds.get(f"{side}_hidden", "")
+            dimensions = DIMENSIONS.get(kind, 0)
             for i, tensor in enumerate(tensors):
                 tap, shape = term["taps"][side][i], tuple(tensor.shape)
                 if not shape or shape[0] != EXAMPLES:
                     message = f"the tap `{tap}` gives {shape} for {EXAMPLES} examples"
                 elif dimensions and len(_squeezed(shape, dimensions)) != dimensions:
-                    message = f"loss `{term['method']}` compares {words}, and `{tap}` gives {shape}"
+                    message = f"loss `{term['method']}` compares {FAMILIES[kind]}, and `{tap}` gives {shape}"
                 else:
                     continue
                 self._say(document, (*path, side, i), message)
@@ -339,8 +335,7 @@ class _ModelChecker:
         drawn = Drawn(load.outputs_of(config["task"]))
         loss = Loss(said, names, dict.fromkeys(names, drawn), _heads(config["task"], {**learner.models, **teachers}))
         batch = _batch(config["task"], EXAMPLES * loss.views)
-        shown = Teachers({}, config["runtime"])  # of no folder: these have no weights
-        shown.models = teachers
+        shown = _without_weights(teachers, config["runtime"])
         try:
             with torch.no_grad():
                 seen = learner.eval().see(batch, shown.see(batch, taps), loss.students)
@@ -388,6 +383,13 @@ class _ModelChecker:
             return
         if not isinstance(value, Tensor) or value.ndim:
             self._say(document, path, f"{method} gives no single number for {_listed(shapes)}")
+
+
+def _without_weights(models: dict[str, nn.Module], runtime: Config) -> Teachers:
+    """Teachers of no folder."""
+    shown = Teachers({}, runtime)
+    shown.models = models
+    return shown
 
 
 def _squeezed(shape: tuple[int, ...], dimensions: int) -> tuple[int, ...]:

@@ -78,8 +78,9 @@ def _tensors(value: Any) -> list[Tensor]:
 
 
 def _digest(tensor: Tensor) -> str:
-    plain = tensor.detach().cpu().contiguous()
-    raw = plain.reshape(-1).view(torch.uint8).numpy().tobytes() if plain.numel() else b""
+    # Cloned, for a single number that was expanded passes for contiguous and cannot be seen as bytes.
+    plain = tensor.detach().cpu().reshape(-1).clone(memory_format=torch.contiguous_format)
+    raw = plain.view(torch.uint8).numpy().tobytes() if plain.numel() else b""
     return hashlib.sha256(raw).hexdigest()[:16]
 
 

@@ -28,11 +28,14 @@ from redistill.config.schema.student import Student as Student
 from redistill.config.schema.student import Teacher as Teacher
 from redistill.config.schema.study import EVERY as EVERY
 from redistill.config.schema.study import Choose as Choose
+from redistill.config.schema.study import Claim as Claim
 from redistill.config.schema.study import Comparison as Comparison
 from redistill.config.schema.study import Mean as Mean
 from redistill.config.schema.study import Place as Place
 from redistill.config.schema.study import Plugin as Plugin
+from redistill.config.schema.study import Reproduction as Reproduction
 from redistill.config.schema.study import Row as Row
+from redistill.config.schema.study import Stopping as Stopping
 from redistill.config.schema.study import Study as Study
 from redistill.config.schema.study import Submission as Submission
 from redistill.config.schema.study import Table as Table

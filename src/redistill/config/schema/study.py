@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from redistill.config.schema.runtime import Checkpoints, Runtime
 from redistill.config.schema.values import Digest, Name, Seed, Strict, Word
@@ -61,6 +61,18 @@ class Mean(Strict):
     )
 
 
+class Claim(Strict):
+    """A published row that a row of the table is to reproduce; `redistill verdict` says whether it does."""
+
+    row: RowName = Field(description="Row of this table")
+    reference: Name = Field(description="File in configs/references, without .yaml")
+    published: Word = Field(description="Row of that file")
+    tasks: list[Name] | None = Field(None, min_length=1, description="Only these columns; all that both have if not")
+    margin: PositiveFloat | None = Field(
+        None, description="Points within which the numbers are reproduced; those of the file if not given"
+    )
+
+
 class Table(Strict):
     """A table: experiments by tasks."""
 
@@ -77,6 +89,7 @@ class Table(Strict):
         default={}, description="Columns that a reader must know something of: marked, and said below the table"
     )
     comparisons: list[Comparison] = Field(default=[], description="Differences that are tested, corrected together")
+    claims: list[Claim] = Field(default=[], description="Published numbers that rows are to reproduce")
 
 
 class Plugin(Strict):
@@ -114,6 +127,30 @@ class Submission(Strict):
     published: list[Word] = Field(
         default=[], description="Rows of configs/references/glue-test.yaml that stand beside it, marked as published"
     )
+    margin: PositiveFloat | None = Field(
+        None, description="Points within which those are reproduced; those of the file if not given"
+    )
+
+
+class Stopping(Strict):
+    """When no more runs are made, as it was decided before the first one; `redistill plan --seal` puts it down."""
+
+    seeds: PositiveInt | None = Field(None, description="Seeds of a row, of which no more are added")
+    rule: str | None = Field(None, description="The rule in words, where it is another")
+
+    @model_validator(mode="after")
+    def _said(self) -> "Stopping":
+        if self.seeds is None and self.rule is None:
+            raise ValueError("say how many `seeds`, or a `rule` in words")
+        return self
+
+
+class Reproduction(Strict):
+    """What counts as the same where bytes cannot: on another kind of machine, in a study that is not portable."""
+
+    tolerance: NonNegativeFloat = Field(
+        0.01, description="How far a run's metric may be from what was published, on the metric's own scale"
+    )
 
 
 class Study(Strict):
@@ -128,3 +165,7 @@ class Study(Strict):
     )
     tables: dict[Name, Table] = Field(min_length=1, description="Tables by name")
     submissions: dict[Word, Submission] = Field(default={}, description="Predictions on hidden test sets, by name")
+    reproduction: Reproduction = Field(
+        default=Reproduction(), description="What `redistill audit --level rerun` takes for the same; changes no key"
+    )
+    stopping: Stopping | None = Field(None, description="When no more runs are made; changes no number and no key")
