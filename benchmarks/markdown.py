@@ -1,7 +1,7 @@
 """Results of the benchmarks as tables, from the JSON in benchmarks/results.
 
-python benchmarks/markdown.py     writes goals.md, speed.md, dag.md, estimates.md and methods-cost.md beside it;
-                                  benchmarks/readme.py then copies them into the pages
+python benchmarks/markdown.py     writes goals.md, speed.md, dag.md, estimates.md, methods-cost.md and glue-teachers.md beside
+                                  it; benchmarks/readme.py then copies them into the pages
 """
 
 import json
@@ -23,6 +23,7 @@ PARTS = {
 }
 TEXT, KD, TUNING = "speed-text", "redistill kd", "redistill finetuning"
 RATIOS = (TEXT, "ratios")
+SIDES, APART = ("redistill", "plain loop"), "difference in standard errors"
 # what; what was aimed at; where it is measured: a file, and the path of a value in it
 GOALS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("KD on texts over torchdistill, float32", "at least 3", (*RATIOS, f"{KD} over torchdistill kd")),
@@ -173,6 +174,20 @@ def methods_cost() -> list[str]:
     return lines
 
 
+def glue_teachers() -> list[str]:
+    """The teachers of `glue-small` beside a plain loop's."""
+    found = read("glue-teachers")
+    if found is None:
+        return []
+    lines = [f"`{found['command']}`, {machine(found)}. Scores on dev, times 100.", ""]
+    lines += ["| task | metric | redistill | plain loop | difference in standard errors |", "|---|---|---:|---:|---:|"]
+    for task, one in found["tasks"].items():
+        errors = one["standard errors"]
+        scores = [f"{100 * one[who]:.1f} ± {100 * error:.1f}" for who, error in zip(SIDES, errors, strict=True)]
+        lines.append(f"| {task} | {one['metric']} | {' | '.join(scores)} | {one[APART]:+.2f} |")
+    return lines
+
+
 def machine(found: Result) -> str:
     units = [name for name in found["machine"]["features"] if "bf16" in name]
     return found["machine"]["processor"] + (f" with {' and '.join(units)}" if units else "")
@@ -185,7 +200,7 @@ def said(value: Any) -> str:
 
 
 def main() -> None:
-    pages: tuple[Callable[[], list[str]], ...] = (goals, speed, dag, estimates, methods_cost)
+    pages: tuple[Callable[[], list[str]], ...] = (goals, speed, dag, estimates, methods_cost, glue_teachers)
     for page in pages:
         file = RESULTS / f"{page.__name__.replace('_', '-')}.md"
         file.write_text("\n".join(page()).strip() + "\n", encoding="utf-8")
