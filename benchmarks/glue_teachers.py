@@ -93,30 +93,38 @@ def with_error(labels: np.ndarray, predictions: np.ndarray, metric: str) -> tupl
     return function(labels, predictions), float(np.std([function(labels[i], predictions[i]) for i in drawn], ddof=1))
 
 
+def known() -> dict[str, Any]:
+    """What was measured, by task."""
+    found: dict[str, Any] = json.loads(RESULT.read_text(encoding="utf-8"))["tasks"] if RESULT.is_file() else {}
+    return found
+
+
 def main() -> None:
     made = argparse.ArgumentParser(description=__doc__)
-    made.add_argument("tasks", nargs="*")
+    made.add_argument("tasks", nargs="*", help="without any, all that are not measured yet")
     asked = made.parse_args().tasks
     plan = make_plan(ROOT, "glue-small")
-    known = json.loads(RESULT.read_text(encoding="utf-8"))["tasks"] if RESULT.is_file() else {}
-    teachers = {line.task: plan.nodes[line.key] for line in plan.runs if line.experiment == RECIPE}
-    for task in asked or teachers:
-        if task not in teachers or plan.checked.tasks[task].model_of:
-            continue
+    lines = {line.task: plan.nodes[line.key] for line in plan.runs if line.experiment == RECIPE}
+    teachers = {task: run for task, run in lines.items() if not plan.checked.tasks[task].model_of}
+    for task in asked or [task for task, run in teachers.items() if known().get(task, {}).get("run") != run.key]:
+        if task not in teachers:
+            sys.exit(f"{task} has no teacher in glue-small; these have one: {', '.join(teachers)}")
         run, metric = teachers[task], str(plan.checked.tasks[task].metric)
         if not store.is_done(run.folder(ROOT)):
             sys.exit(f"{run.title} is not made yet: make the study glue-small first")
         ours = with_error(*read_predictions(run.folder(ROOT)), metric)
         theirs = with_error(*train(plan, run), metric)
         apart = (ours[0] - theirs[0]) / (ours[1] ** 2 + theirs[1] ** 2) ** 0.5
-        known[task] = {
+        one = {
             "metric": metric, "run": run.key, "redistill": round(ours[0], 4), "plain loop": round(theirs[0], 4),
             "standard errors": [round(ours[1], 4), round(theirs[1], 4)],
             "difference in standard errors": round(apart, 2),
         }  # fmt: skip
-        print(task, json.dumps(known[task]), flush=True)
-        command = "python benchmarks/glue_teachers.py"
-        store.write_atomically(RESULT, store.pretty({"command": command, "machine": record.machine(), "tasks": known}))
+        print(task, json.dumps(one), flush=True)
+        found = known() | {task: one}
+        result = {"command": "python benchmarks/glue_teachers.py", "machine": record.machine(),
+                  "tasks": {name: found[name] for name in teachers if name in found}}  # fmt: skip
+        store.write_atomically(RESULT, store.pretty(result))
 
 
 if __name__ == "__main__":
