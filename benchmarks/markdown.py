@@ -1,7 +1,7 @@
 """Results of the benchmarks as tables, from the JSON in benchmarks/results.
 
-python benchmarks/markdown.py     writes goals.md, speed.md, dag.md, estimates.md, methods-cost.md and glue-teachers.md beside
-                                  it; benchmarks/readme.py then copies them into the pages
+python benchmarks/markdown.py     writes goals.md, speed.md, dag.md, estimates.md, methods-cost.md and glue-teachers.md
+                                  beside it; benchmarks/readme.py then copies them into the pages
 """
 
 import json
