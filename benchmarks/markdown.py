@@ -202,8 +202,9 @@ def said(value: Any) -> str:
 def main() -> None:
     pages: tuple[Callable[[], list[str]], ...] = (goals, speed, dag, estimates, methods_cost, glue_teachers)
     for page in pages:
-        file = RESULTS / f"{page.__name__.replace('_', '-')}.md"
-        file.write_text("\n".join(page()).strip() + "\n", encoding="utf-8")
+        if lines := page():
+            file = RESULTS / f"{page.__name__.replace('_', '-')}.md"
+            file.write_text("\n".join(lines).strip() + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

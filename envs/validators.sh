@@ -11,7 +11,7 @@ if [[ -e $stamp && $(<"$stamp") == "$now" ]]; then
     exit 0
 fi
 python=${PYTHON:-$(bash envs/setup.sh --print-python)}
-echo "validators: making $venv (40 packages, 80 MB)"
+echo "validators: making $venv (41 packages, 88 MB)"
 rm -rf "$venv"
 "$python" -m venv "$venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r envs/validators.lock

@@ -91,6 +91,23 @@ def published_project(tmp_path_factory: pytest.TempPathFactory) -> "PublishedStu
 
 
 @pytest.fixture
+def versioned_study(
+    published_project: "PublishedStudy", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> "PublishedStudy":
+    """A copy with this project's rules and DVC files, whose user has a home of their own; its sources are gone."""
+    from published_study import STUDY, PublishedStudy
+    from versioned import at_home, repository
+
+    at_home(tmp_path, monkeypatch)
+    root = tmp_path / "project"
+    shutil.copytree(published_project.root, root, ignore=shutil.ignore_patterns("fetched"))
+    for name in ("workflow", "profiles", "envs"):
+        shutil.copytree(REPOSITORY / name, root / name)
+    shutil.copyfile(REPOSITORY / "Snakefile", root / "Snakefile")
+    return PublishedStudy(repository(root), make_plan(root, STUDY))
+
+
+@pytest.fixture
 def study(published_project: "PublishedStudy", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "PublishedStudy":
     """A copy of it, to be changed, in which one stands."""
     from published_study import copied

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 from nano_study import Nano, copy_project
-from published_study import PublishedStudy, copied, publish_study
+from published_study import PublishedStudy
 
+from redistill.audit.sample import drawn
 from redistill.claims import attest, envelopes, parted, traces
-from redistill.claims.attest import DIFFERS, NOT_MADE, SAME, Sample, runs_behind
+from redistill.claims.attest import DIFFERS, NOT_MADE, SAME, runs_behind
 from redistill.claims.reproductions import attestations, reproductions
 from redistill.claims.steps import Traced
 from redistill.claims.traces import Parted, first_difference
@@ -24,16 +25,6 @@ from redistill.errors import RedistillError
 from redistill.provenance import published, signatures, store
 from redistill.provenance.published import Published, Thing
 from redistill.provenance.signatures import SignatureError
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> PublishedStudy:
-    return publish_study(tmp_path_factory.mktemp("attest") / "project")
-
-
-@pytest.fixture
-def study(made: PublishedStudy, tmp_path: Path) -> PublishedStudy:
-    return copied(made, tmp_path / "project")
 
 
 @pytest.fixture
@@ -70,44 +61,45 @@ def results(study: PublishedStudy) -> Published:
 def attested(study: PublishedStudy, key: Path, runs: list[Thing] | None = None, **more: Any) -> Path:
     found = results(study)
     chosen = runs_behind(found) if runs is None else runs
-    return attest.attest(found, key, chosen, Sample("100%"), len(chosen), **more)
+    return attest.attest(found, key, chosen, "100%", **more)
 
 
 def said(file: Path) -> dict[str, Any]:
     return envelopes.read(file, attest.PAYLOAD_TYPE)[0]
 
 
-# --- the sample ------------------------------------------------------------------------------------------------------
+# --- which runs ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("asked", "count"), [("1", 1), ("3", 3), ("5%", 1), ("50%", 7), ("100%", 13), ("99", 13)])
-def test_a_sample_is_a_number_of_runs_or_a_share(made: PublishedStudy, asked: str, count: int) -> None:
-    runs = runs_behind(results(made))
-    assert len(runs) == 13
-    assert len(Sample(asked).of(runs, "root")) == count
-
-
-def test_a_sample_is_drawn_by_its_seed_and_the_root_alone(made: PublishedStudy) -> None:
-    runs = runs_behind(results(made))
-    first = Sample("3", 1).of(runs, "root")
-    assert Sample("3", 1).of(runs[::-1], "root") == first
-    assert Sample("4", 1).of(runs, "root")[:3] == first
-    others = [Sample("3", seed).of(runs, "root") for seed in range(2, 8)] + [Sample("3", 1).of(runs, "other")]
-    assert any(other != first for other in others)
-
-
-@pytest.mark.parametrize("asked", ["", "0", "-1", "0%", "101%", "some", "nan%", "inf%"])
-def test_what_is_no_sample_is_refused(made: PublishedStudy, asked: str) -> None:
-    with pytest.raises(RedistillError, match="sample"):
-        Sample(asked).of(runs_behind(results(made)), "root")
-
-
-def test_the_runs_behind_a_cell_are_its_teachers_too(made: PublishedStudy) -> None:
-    found = results(made)
+def test_the_runs_behind_a_cell_are_its_teachers_too(published_project: PublishedStudy) -> None:
+    found = results(published_project)
     cell = found.cells["pictures", "taught", "marks"]
     assert sorted(run.title for run in runs_behind(found, [cell.key])) == [
         "taught · marks · seed 0", "taught · marks · seed 1", "teacher · marks · seed 0"
     ]  # fmt: skip
+
+
+def test_a_sample_is_drawn_by_its_seed_and_the_studys_root(
+    study: PublishedStudy, key: Path, rerun: dict[str, Any]
+) -> None:
+    found = results(study)
+    runs = runs_behind(found)
+    value = said(attest.attest(found, key, runs, "3", 7))
+    assert value["sample"] == {"asked": "3", "seed": 7, "of": 13}
+    assert [run["key"] for run in value["runs"]] == [run.key for run in drawn(runs, "3", 7, found.digest)]
+    with pytest.raises(RedistillError, match="`half` is no sample"):
+        attest.attest(found, key, runs, "half")
+
+
+def test_a_run_is_named_by_its_key_or_how_that_begins(published_project: PublishedStudy) -> None:
+    found, run = results(published_project), published_project.node("teacher")
+    assert parted.run_of(found, run.key[:8]).key == run.key
+    for named, words in (
+        ("abc", "has no run abc"),
+        (published_project.node("dataset", "words").key, "it is the dataset words"),
+    ):
+        with pytest.raises(RedistillError, match=rf"{words}.*results/small/runs.tsv"):
+            parted.run_of(found, named)
 
 
 # --- what is signed --------------------------------------------------------------------------------------------------

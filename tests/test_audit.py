@@ -116,11 +116,13 @@ def test_a_thing_that_no_results_know_is_compared_with_its_own_manifest(made: Pu
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"what": "smal"}, "Studies with results: small"),
+        ({"what": "smal"}, "there is no study `smal`. Studies with results: small"),
+        *(({"what": what}, f"`{what}`: nothing here is audited as that") for what in ("", ".", "results", "store")),
         ({"what": "0123456789abcdef"}, "no results and nothing in the store have the key 0123456789abcdef"),
         ({"what": "configs/tasks/marks.yaml"}, "nothing here is audited as that; give a study, a key, or a file"),
         ({"what": STUDY, "level": "recomputed"}, "no level `recomputed`; did you mean `recompute`?"),
         ({"what": STUDY, "table": "picture"}, "no table `picture`; did you mean `pictures`?"),
+        ({"what": "results/other/pictures.md"}, "there is no study `other`"),
         ({"what": STUDY, "row": "taught", "column": "words"}, "no cell in table None, row taught and column words"),
         ({"what": STUDY, "sample": "half"}, "`half` is no sample: give a number of runs, or a share such as 5%"),
         ({"what": STUDY, "sample": "0"}, "`0` is no sample"),
@@ -133,6 +135,11 @@ def test_what_is_not_there_is_said_in_a_sentence(
     with pytest.raises(RedistillError) as caught:
         audit(original.root, **arguments)  # type: ignore[arg-type]
     assert words in str(caught.value)
+
+
+def test_a_study_without_cells_has_no_table_either(tmp_path: Path) -> None:
+    with pytest.raises(RedistillError, match="small has no table `texts`; there are none"):
+        Published(tmp_path, STUDY, None, {}, {}, ()).find_cells("texts", None, None)
 
 
 # --- what is said ----------------------------------------------------------------------------------------------------

@@ -172,7 +172,6 @@ def alone(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_crate_that_was_moved_is_checked_with_the_standard_library_alone(written: Path, moved: Path) -> None:
     sums = store.sha256_file(written / verify.SUMS)
-    shutil.rmtree(written.parent / "gone", ignore_errors=True)
     done = alone(moved, "--root", root_of(written), "--sums", sums)
     assert (done.returncode, done.stderr) == (0, "")
     assert "no problem" in done.stdout
@@ -284,6 +283,8 @@ def test_a_place_that_holds_something_else_is_left_alone(made: PublishedStudy, w
         crate.write(made.root, STUDY, tmp_path, force=True)
     with pytest.raises(RedistillError, match="replace it with --force"):
         crate.write(made.root, STUDY, written)
+    with pytest.raises(RedistillError, match="is the project, or holds it"):
+        crate.write(written, STUDY, written, force=True)
     with pytest.raises(RedistillError, match="is in store/"):
         crate.write(made.root, STUDY, made.root / "store" / "crate")
     with pytest.raises(RedistillError, match="--runs takes none, predictions, all"):
@@ -297,6 +298,9 @@ def test_a_crate_needs_a_workflow_and_a_licence(made: PublishedStudy, tmp_path: 
     copy = copied(made, tmp_path / "copy")
     (copy.root / "CITATION.cff").unlink()
     with pytest.raises(RedistillError, match="say it with --licence"):
+        crate.write(copy.root, STUDY, tmp_path / "crate")
+    (copy.root / "CITATION.cff").write_text("license: [", encoding="utf-8")
+    with pytest.raises(RedistillError, match="CITATION.cff: this is no YAML"):
         crate.write(copy.root, STUDY, tmp_path / "crate")
     (copy.root / "Snakefile").unlink()
     with pytest.raises(RedistillError, match="Snakefile is missing"):

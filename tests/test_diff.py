@@ -11,12 +11,13 @@ import pytest
 from published_study import STUDY, PublishedStudy
 from questioned import PLAIN, TAUGHT, command, data_row, edit, git, remake
 
+from redistill.claims.reproductions import reproductions
 from redistill.errors import RedistillError
 from redistill.questions import shown
 from redistill.questions.diff import compare
 from redistill.questions.sides import between
 from redistill.questions.stale import stale
-from redistill.questions.state import as_published
+from redistill.questions.state import as_published, whole
 from redistill.questions.used_by import used_by
 from redistill.questions.why import why
 
@@ -42,7 +43,7 @@ def test_rows_of_a_data_set_are_counted_where_both_are_in_the_store(
     old = study.folder("dataset", "words")
     data_row(study, monkeypatch)
     remake(study)
-    assert between(study.root, "HEAD", ".", STUDY).data == {"words": "rows that differ: dev 1 of 60"}
+    assert between(study.root, "HEAD", ".", STUDY).data == {"words": "rows that differ: dev 1 of 60 (id dev-7)"}
     shutil.rmtree(old)
     found = between(study.root, "HEAD", ".", STUDY)
     assert found.data == {"words": "rows not compared, as one version is not in the store"}
@@ -100,7 +101,7 @@ def test_two_studies_are_compared_by_row_and_column_where_tables_have_other_name
     code, text = command("diff", STUDY, "other")
     assert code == 0
     assert "results/small and results/other: 7 cells, and nothing differs" in text
-    old = as_published(study.root, STUDY)
+    old = as_published(whole(study.root, STUDY))
     places = {(f"other-{table}", row, column): key for (table, row, column), key in old.cells.items()}
     numbers = {(f"other-{table}", row, column): n for (table, row, column), n in old.numbers.items()}
     new = dataclasses.replace(old, study="other", cells=places, numbers=numbers)
@@ -130,7 +131,7 @@ def test_results_that_name_what_they_do_not_have_are_refused_in_a_sentence(study
     del entries[key]
     file.write_text(json.dumps(entries), encoding="utf-8")
     for ask in (lambda: stale(study.root, STUDY), lambda: why(study.root, STUDY, "taught/marks"),
-                lambda: used_by(study.root, "kd")):  # fmt: skip
+                lambda: used_by(study.root, "kd"), lambda: reproductions(study.root, STUDY)):  # fmt: skip
         with pytest.raises(RedistillError, match=f"has nothing of {key}"):
             ask()
     (study.results / "pictures.json").write_text("{}", encoding="utf-8")
@@ -141,7 +142,7 @@ def test_results_that_name_what_they_do_not_have_are_refused_in_a_sentence(study
 
 
 def test_results_of_an_older_redistill_whose_configs_had_fewer_keys_are_compared(study: PublishedStudy) -> None:
-    new = as_published(study.root, STUDY)
+    new = as_published(whole(study.root, STUDY))
     key = new.tables["pictures"]
     config = {name: value for name, value in new.things[key].parts["config"].items() if name not in ("order", "means")}
     config["rows"] = [{name: v for name, v in row.items() if name != "fixed"} for row in config["rows"]]

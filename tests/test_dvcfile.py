@@ -1,34 +1,19 @@
 """results/<study>/dvc.yaml: DVC finds a study's metrics, tables, models and data sets by it."""
 
 import re
-import shutil
 from pathlib import Path
 
-import pytest
 import yaml
-from published_study import STUDY, PublishedStudy, copied, publish_study
-from versioned import at_home, commit, dvc, repository, run
+from published_study import STUDY, PublishedStudy
+from versioned import commit, dvc, run
 
 from redistill.provenance import dvcfile, versions
 
 NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9-/_]*[a-zA-Z0-9])?")  # what DVC takes for an artifact's name
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> PublishedStudy:
-    return publish_study(tmp_path_factory.mktemp("whole") / "project")
-
-
-@pytest.fixture
-def made(whole: PublishedStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PublishedStudy:
-    at_home(tmp_path, monkeypatch)
-    project = copied(whole, tmp_path / "project")
-    shutil.rmtree(project.root / "fetched")
-    repository(project.root)
-    return project
-
-
-def test_it_names_every_model_and_data_set_that_is_behind_the_tables(whole: PublishedStudy) -> None:
+def test_it_names_every_model_and_data_set_that_is_behind_the_tables(published_project: PublishedStudy) -> None:
+    whole = published_project
     said = yaml.safe_load((whole.results / "dvc.yaml").read_text(encoding="utf-8"))
     assert said["metrics"] == ["metrics.json"]
     assert [next(iter(plot)) for plot in said["plots"]] == ["pictures", "texts", "tuned"]
@@ -54,7 +39,10 @@ def test_names_are_such_as_dvc_takes() -> None:
     assert list(yaml.safe_load(dvcfile.text([], {}, []))) == ["metrics"]
 
 
-def test_dvc_compares_metrics_tables_and_configs_and_gets_artifacts(made: PublishedStudy, tmp_path: Path) -> None:
+def test_dvc_compares_metrics_tables_and_configs_and_gets_artifacts(
+    versioned_study: PublishedStudy, tmp_path: Path
+) -> None:
+    made = versioned_study
     versions.push(made.root)
     commit(made.root)
     file = made.root / "configs" / "experiments" / "plain.yaml"

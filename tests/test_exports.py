@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +14,7 @@ import pytest
 from conftest import REPOSITORY, SOURCES
 from exported_study import COMMIT, LATER, RESUMED, project, records
 from published_study import STUDY, PublishedStudy, copied
+from questioned import command
 
 from redistill.errors import IntegrityError, RedistillError
 from redistill.exports import crate, croissant, facts, licences, prov, queries, slsa
@@ -168,18 +171,25 @@ def test_models_behind_a_number(made: PublishedStudy, read: Published, written: 
 
 def test_questions_of_ones_own_and_what_is_refused(written: Path, tmp_path: Path) -> None:
     own = "SELECT ?name WHERE { ?table schema:additionalType 'table' ; schema:name ?name } ORDER BY ?name"
-    assert asked(written, own) == ["pictures", "texts", "tuned"]
+    (tmp_path / "own.rq").write_text(own, encoding="utf-8")
+    (tmp_path / "binary.rq").write_bytes(b"\xff\xfe")
+    for question in (own, str(tmp_path / "own.rq")):
+        assert asked(written, question) == ["pictures", "texts", "tuned"]
     for question, given, said in (
         ("sedes", {}, "did you mean `seeds`"),
+        ("nowhere.rq", {}, "nowhere.rq: no query can be read there (FileNotFoundError)"),
+        (str(tmp_path / "binary.rq"), {}, "binary.rq: no query can be read there (UnicodeDecodeError)"),
         ("seeds", {}, "needs `number`: give it --with number=..."),
         ("cost", {"number": "x"}, "does not take `number`"),
         ("SELECT ?x WHERE {", {}, "this is no query in SPARQL"),
         ("ASK { ?x a schema:Dataset }", {}, "only SELECT is answered"),
     ):
-        with pytest.raises(RedistillError, match=said.replace("?", r"\?")):
+        with pytest.raises(RedistillError, match=re.escape(said)):
             queries.ask(written, question, given)
-    with pytest.raises(RedistillError, match="this is no crate"):
-        queries.ask(tmp_path, "cost", {})
+    for text in ("", "[1, 2", "5", "[]", '{"@graph": 5}', '{"@graph": [{"@id": "somewhere/"}, {}]}'):
+        (tmp_path / crate.METADATA).write_text(text, encoding="utf-8")
+        with pytest.raises(RedistillError, match="this is no crate"):
+            queries.ask(tmp_path, "cost", {})
 
 
 # --- PROV -------------------------------------------------------------------------------------------------------------
@@ -356,6 +366,8 @@ def test_croissant_refuses_what_is_not_there(made: PublishedStudy, tmp_path: Pat
     with pytest.raises(RedistillError, match="mine is no file of this data set"):
         croissant.write(made.root, STUDY, "words", tmp_path)
     copy = copied(made, tmp_path / "copy")
+    shutil.rmtree(copy.folder("data", "words"))  # what it was made of need not be here
+    assert croissant.write(copy.root, STUDY, "words", tmp_path / "whole")
     file = copy.folder("dataset", "words") / "dev.parquet"
     file.write_bytes(file.read_bytes()[:-1] + b"?")
     with pytest.raises(IntegrityError, match=r"dev\.parquet"):
@@ -403,15 +415,15 @@ def test_what_is_unknown_or_for_research_only_is_flagged(made: PublishedStudy, t
 # --- the command line -------------------------------------------------------------------------------------------------
 
 
-def test_every_export_has_its_command(made: PublishedStudy, key: Path, tmp_path: Path) -> None:
+def test_every_export_has_its_command(
+    made: PublishedStudy, key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(made.root)
+
     def redistill(*arguments: str | Path, status: int = 0) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "redistill", *map(str, arguments)], cwd=made.root, capture_output=True, text=True,
-            timeout=120, env=os.environ | {"PYTHONPATH": str(SOURCES)},
-        )  # fmt: skip
-        assert done.returncode == status, done.stderr
-        assert "Traceback" not in done.stderr
-        return done.stdout + done.stderr
+        code, said = command(*map(str, arguments))
+        assert code == status, said
+        return said
 
     trained = sum(node.kind in ("teacher", "student", "baseline") for node in made.plan.nodes.values())
     digest = store.sha256_file(crate.write(made.root, STUDY, tmp_path / "python")[0] / "SHA256SUMS")

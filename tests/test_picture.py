@@ -8,19 +8,15 @@ from pathlib import Path
 
 import pytest
 from PIL import ImageFont
-from published_study import STUDY, PublishedStudy, publish_study
+from published_study import STUDY, PublishedStudy
 
+from redistill.errors import RedistillError
 from redistill.questions import picture
 from redistill.questions.layout import Edge, Placed, place
 from redistill.questions.why import why
 
 SVG = "{http://www.w3.org/2000/svg}"
 WIDTH, ACROSS, BETWEEN = 100.0, 40.0, 15.0
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> PublishedStudy:
-    return publish_study(tmp_path_factory.mktemp("study") / "project", content=2)
 
 
 def drawn_at_random(draw: random.Random) -> tuple[dict[str, float], list[Edge]]:
@@ -64,8 +60,8 @@ def test_boxes_are_apart_and_lines_go_through_none(number: int) -> None:
 
 
 @pytest.mark.parametrize("cell", ["pictures/taught/marks", "texts/reader/words", "tuned/tuned/marks", "source"])
-def test_words_stay_in_their_boxes(made: PublishedStudy, cell: str) -> None:
-    chain = why(made.root, STUDY, made.node("model").key if cell == "source" else cell)
+def test_words_stay_in_their_boxes(published_project: PublishedStudy, cell: str) -> None:
+    chain = why(published_project.root, STUDY, published_project.node("model").key if cell == "source" else cell)
     drawn = ElementTree.fromstring(picture.draw(chain))
     boxes = drawn.findall(f"{SVG}g")
     assert len(boxes) == len(chain.links)
@@ -96,15 +92,17 @@ def test_any_text_fits(text: str) -> None:
 
 
 def test_the_picture_stands_alone_is_the_same_each_time_and_follows_the_page(
-    made: PublishedStudy, tmp_path: Path
+    published_project: PublishedStudy, tmp_path: Path
 ) -> None:
-    chain = why(made.root, STUDY, "taught/marks")
+    chain = why(published_project.root, STUDY, "taught/marks")
     picture.write(chain, tmp_path / "chain.svg")
+    with pytest.raises(RedistillError, match="cannot be written"):
+        picture.write(chain, tmp_path)
     text = (tmp_path / "chain.svg").read_text(encoding="utf-8")
-    assert text == picture.draw(why(made.root, STUDY, "taught/marks"))
+    assert text == picture.draw(why(published_project.root, STUDY, "taught/marks"))
     assert "prefers-color-scheme: dark" in text
     assert not re.search(r"href|url\(|<script|<image|@import", text)
-    assert str(made.root) not in text
+    assert str(published_project.root) not in text
     assert chain.number is not None
     assert str(chain.number) in text
     colours = re.findall(r"(?:fill|stroke): (#[0-9a-f]+)", text)

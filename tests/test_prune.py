@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from published_study import STUDY, PublishedStudy, copied, publish_study
-from versioned import at_home, commit, redistill, run
+from published_study import STUDY, PublishedStudy
+from versioned import commit, redistill, run
 
 from redistill import reach
 from redistill.cli.application import plan_of_experiment
@@ -125,20 +125,10 @@ def test_what_was_never_finished_is_garbage_too_and_sizes_are_shown(tmp_path: Pa
 # --- on a study ------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> PublishedStudy:
-    return publish_study(tmp_path_factory.mktemp("whole") / "project")
-
-
 @pytest.fixture
-def made(whole: PublishedStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PublishedStudy:
-    at_home(tmp_path, monkeypatch)
-    monkeypatch.setenv("FETCHED", str(whole.root / "fetched"))
-    project = copied(whole, tmp_path / "project")
-    run("git", "init", "--quiet", "--initial-branch", "main", cwd=project.root)
-    (project.root / ".gitignore").write_text("/store\n/fetched\n", encoding="utf-8")
-    commit(project.root)
-    return project
+def made(versioned_study: PublishedStudy) -> PublishedStudy:
+    commit(versioned_study.root)
+    return versioned_study
 
 
 def edit(made: PublishedStudy, old: str, new: str) -> None:
@@ -167,7 +157,7 @@ def keys_of(made: PublishedStudy) -> set[str]:
 
 
 def unreached(made: PublishedStudy, *commits: str) -> set[str]:
-    return {one.key for one in prune.garbage(made.root, reach.reached(made.root, commits))}
+    return {one.key for one in prune.garbage(made.root, reach.reached(made.root, commits)[0])}
 
 
 def test_a_finished_study_has_no_garbage_and_one_that_changed_has_what_only_the_old_one_asked_for(
@@ -205,18 +195,32 @@ def test_a_config_with_a_mistake_stops_it(made: PublishedStudy) -> None:
     assert "what tables reach is not known" in said
     assert "small: configs/experiments/plain.yaml" in said
     assert keys_of(made) == before
+
+
+def test_results_that_cannot_be_read_stop_it(made: PublishedStudy) -> None:
     store.write_atomically(made.results / "manifests.json", "[")
     with pytest.raises(RedistillError, match="results/small/manifests.json cannot be read"):
-        reach.reached(made.root, unplanned=[STUDY])
+        unreached(made)
 
 
-def test_a_study_that_cannot_be_planned_keeps_what_it_asked_for_when_it_was_begun(made: PublishedStudy) -> None:
-    unpublish(made)
+def test_a_study_whose_data_is_not_here_keeps_what_it_asked_for_when_it_was_begun_and_what_its_results_name(
+    made: PublishedStudy,
+) -> None:
     reach.note(make_plan(made.root, STUDY))
-    spoil(made)
-    assert prune.garbage(made.root, reach.reached(made.root, unplanned=[STUDY])) == []
+    study = made.root / "configs" / "studies" / "small.yaml"
+    study.write_text(study.read_text(encoding="utf-8") + "folders: {mine: {variable: NOT_SET}}\n", encoding="utf-8")
+    sources = made.root / "configs" / "sources.yaml"
+    text = sources.read_text(encoding="utf-8")
+    layout = '"layout": {"folder": "mine", "splits": {"train": ["a"]}}, "kind": "data"'
+    sources.write_text(text.replace('"kind": "data"', layout), encoding="utf-8")
+    said = redistill(made.root, "prune", "--yes")
+    assert "what it asked for when it was begun last is kept: small: configs/studies/small.yaml:" in said
+    assert "NOT_SET is not set" in said
+    assert "0 things that no table reaches" in said
     shutil.rmtree(made.root / "store" / "work" / "reached")
-    assert len(prune.garbage(made.root, reach.reached(made.root, unplanned=[STUDY]))) == len(made.plan.nodes)
+    assert unreached(made) == {made.plan.target.key}  # of which results/ are the copy
+    unpublish(made)
+    assert unreached(made) == made.plan.nodes.keys()
 
 
 def test_another_clone_of_the_same_store_keeps_what_it_asks_for(made: PublishedStudy, tmp_path: Path) -> None:
@@ -248,6 +252,8 @@ def test_an_experiment_alone_reaches_nothing(made: PublishedStudy, monkeypatch: 
 def test_the_command_lists_asks_and_removes_and_the_rest_is_as_it_was(made: PublishedStudy) -> None:
     old = change(made)
     unpublish(made)
+    attempt = made.root / "store" / "attempts" / f"{min(old)}.json"
+    store.write_atomically(attempt, "{}")  # of something that nothing reaches
     records = sorted((made.root / "store" / "records").iterdir())
     listed = redistill(made.root, "prune", "--dry-run")
     assert {line.split()[0] for line in listed.splitlines()[:-1]} == old
@@ -260,6 +266,7 @@ def test_the_command_lists_asks_and_removes_and_the_rest_is_as_it_was(made: Publ
     assert f"removed: {len(old)} things" in redistill(made.root, "prune", "--yes")
     assert keys_of(made) == before - old
     assert sorted((made.root / "store" / "records").iterdir()) == records
+    assert attempt.is_file()
     for node in make_plan(made.root, STUDY).nodes.values():
         if node.key in before:
             store.trust(made.root, node.folder(made.root))

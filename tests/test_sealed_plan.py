@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from published_study import PublishedStudy, copied, publish_study
+from published_study import PublishedStudy, copied
+from questioned import git
 
 from redistill.claims import declared, envelopes, sealed_plan
 from redistill.claims.deviations import deviations
@@ -20,11 +21,6 @@ from redistill.provenance import record, signatures
 from redistill.provenance.signatures import SignatureError
 
 STUDY = "configs/studies/small.yaml"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> PublishedStudy:
-    return publish_study(tmp_path_factory.mktemp("sealed") / "project")
 
 
 class Project:
@@ -43,7 +39,7 @@ class Project:
 
     def seal(self, year: int = 2020, key: Path | None = None) -> Seal:
         self.clock.setattr(sealed_plan.time, "time", lambda: (year - 1970) * 365.25 * 86400 + 86400)
-        return seal_plan(self.root, make_plan(self.root, "small"), key or self.key)[0]
+        return seal_plan(make_plan(self.root, "small"), key or self.key)[0]
 
     def edit(self, old: str, new: str, file: str = STUDY) -> None:
         text = (self.root / file).read_text(encoding="utf-8")
@@ -51,7 +47,7 @@ class Project:
         (self.root / file).write_text(text.replace(old, new, 1), encoding="utf-8")
 
     def found(self) -> list[str]:
-        return [str(one) for one in deviations(self.root, make_plan(self.root, "small"))]
+        return [str(one) for one in deviations(make_plan(self.root, "small"))]
 
     def noted(self, title: str, **change: Any) -> str:
         """Change the record of a run; returns its key."""
@@ -63,9 +59,9 @@ class Project:
 
 
 @pytest.fixture
-def project(made: PublishedStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+def project(published_project: PublishedStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     signatures.new_key(tmp_path / "key.pem")
-    return Project(copied(made, tmp_path / "project"), tmp_path / "key.pem", monkeypatch)
+    return Project(copied(published_project, tmp_path / "project"), tmp_path / "key.pem", monkeypatch)
 
 
 # --- the seal --------------------------------------------------------------------------------------------------------
@@ -157,14 +153,9 @@ def test_a_broken_chain_is_refused(project: Project) -> None:
 
 
 def test_a_seal_that_was_replaced_silently_is_found_in_git(project: Project) -> None:
-    def git(*arguments: str) -> None:
-        identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
-        subprocess.run(["git", *identity, *arguments], cwd=project.root, check=True, capture_output=True)
-
     first = project.seal()
-    git("init", "--quiet")
-    git("add", "results")
-    git("commit", "--quiet", "--message", "sealed")
+    git(project.root, "add", "results")
+    git(project.root, "commit", "--quiet", "--message", "sealed")
     place(project.root, "small").unlink()
     project.edit("seeds: [0, 1]", "seeds: [0, 1, 2]")
     project.seal(2021)
@@ -300,6 +291,6 @@ def test_the_commands_seal_and_tell(project: Project, python: Callable[..., subp
     assert (nobody.returncode, "redistill keygen" in nobody.stderr) == (1, True)
     project.run()
     told = python("-m", "redistill", "plan", "small", "--deviations", cwd=project.root)
-    assert (told.returncode, told.stdout.splitlines()[-1]) == (1, "1 deviations from the sealed plan")
+    assert (told.returncode, told.stdout.splitlines()[-1]) == (1, "1 deviation from the sealed plan")
     judged = python("-m", "redistill", "verdict", "small", cwd=project.root)
-    assert "1 deviations from the sealed plan: `redistill plan small --deviations`" in judged.stdout
+    assert "1 deviation from the sealed plan: `redistill plan small --deviations`" in judged.stdout

@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from published_study import STUDY, PublishedStudy, copied, publish_study
+from published_study import STUDY, PublishedStudy
 from versioned import (
     OTHER,
-    PROJECT,
     RUN,
     SOURCE,
     at_home,
     clone,
     commit,
     content,
+    environment,
     make,
     named,
     redistill,
@@ -44,22 +44,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     os.umask(before)
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> PublishedStudy:
-    return publish_study(tmp_path_factory.mktemp("whole") / "project")
-
-
 @pytest.fixture
-def made(whole: PublishedStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PublishedStudy:
-    """A published study in a repository with this project's rules and DVC files."""
-    monkeypatch.setenv("FETCHED", str(whole.root / "fetched"))
-    project = copied(whole, tmp_path / "project")
-    shutil.rmtree(project.root / "fetched")
-    shutil.copyfile(PROJECT / "Snakefile", project.root / "Snakefile")
-    for name in ("workflow", "profiles", "envs"):
-        shutil.copytree(PROJECT / name, project.root / name)
-    repository(project.root)
-    return PublishedStudy(project.root, make_plan(project.root, STUDY))
+def made(versioned_study: PublishedStudy) -> PublishedStudy:
+    return versioned_study
 
 
 def other_clone(made: PublishedStudy, tmp_path: Path) -> PublishedStudy:
@@ -107,7 +94,7 @@ def test_two_clones_that_make_the_same_at_once_in_one_folder_make_it_once(made: 
         write_specifications(project.plan)
     jobs = [
         subprocess.Popen([sys.executable, "-c", AT_ONCE, cell.key], cwd=project.root, text=True, stdin=subprocess.PIPE,
-                         stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(PROJECT / "src")})
+                         stdout=subprocess.PIPE, env=environment())
         for project in (made, other)
     ]  # fmt: skip
     for job in jobs:
@@ -266,6 +253,7 @@ def test_some_of_a_study_by_key_by_name_by_table_and_by_cell(made: PublishedStud
     assert pulled("--study", STUDY, "--table", "texts") == behind(made.node("table", "texts").key)
     for arguments, words in (
         (("plane", "-s", STUDY), "`plane` is neither a key nor a row of small; did you mean `plain`?"),
+        ((STUDY, "-s", STUDY), "`small` is neither a key nor a row of small; a study is --study small"),
         (("plain", "-s", STUDY, "--seed", "9"), "`plain` has no run with this task and seed in small; there are marks"),
         (("--seed", "1"), "say more of a run: name its row or its key first"),
         (("plain", "--table", "pictures"), "either keys and rows as they are, or --table"),
@@ -276,17 +264,14 @@ def test_some_of_a_study_by_key_by_name_by_table_and_by_cell(made: PublishedStud
         assert words in " ".join(redistill(other, "pull", *arguments, ok=False).split())
 
 
-def test_what_others_have_pushed_on_another_branch_is_brought_before_a_study_is_made(
-    made: PublishedStudy, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_others_have_pushed_on_another_branch_is_brought_before_a_study_is_made(made: PublishedStudy) -> None:
     run("git", "rm", "--quiet", "-r", "--cached", "--ignore-unmatch", "results", cwd=made.root)
     shutil.move(made.results, made.results.with_name("away"))
     commit(made.root)
     other = clone(made.root, "other")
     shutil.move(made.results.with_name("away"), made.results)
     versions.push(made.root)  # and not committed: the other clone has no store.dvc
-    monkeypatch.setenv("FETCHED", "/nowhere")  # nothing could be made
-    assert "train_teacher" in snakemake(other, "-n", remote="local")  # a dry run moves nothing
+    assert "train_teacher" in snakemake(other, "-n", remote="local")  # a dry run moves nothing; sources are gone
     said = snakemake(other, remote="local")
     assert f"{len(made.plan.nodes)} things of the study were brought from the remote `local`" in said
     assert content(other) == content(made.root)
@@ -310,7 +295,7 @@ def test_of_two_records_the_first_stays_unless_a_seal_in_git_names_ours(made: Pu
     other = clone(made.root, "other")
     versions.pull(other)
     assert content(other) == content(made.root)
-    assert seal.problems(other, STUDY) == []
+    assert seal.check(other, STUDY).problems == []
 
 
 def test_two_clones_of_one_remote_that_make_the_same_push_it_once(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SOURCES
+from conftest import SOURCES, Project
+from glue_folder import write_official
 from published_study import STUDY, PublishedStudy
 from questioned import (
     PLAIN,
@@ -27,12 +28,13 @@ from questioned import (
 )  # fmt: skip
 
 from redistill.changes import ABSENT, changes
+from redistill.errors import ConfigError
 from redistill.plan import make_plan
 from redistill.questions import shown
 from redistill.questions.diff import Differences, compare
 from redistill.questions.sides import between
 from redistill.questions.stale import stale
-from redistill.questions.state import as_planned, as_published
+from redistill.questions.state import as_planned, as_published, whole
 
 
 def reached(found: Differences) -> Cells:
@@ -217,13 +219,38 @@ def test_columns_without_data_here_are_said_and_not_stale(study: PublishedStudy)
     planned = as_planned(make_plan(study.root, STUDY))
     left = {place: key for place, key in planned.cells.items() if place[2] != "words"}
     without = dataclasses.replace(planned, cells=left, no_data={"words": "no words/dev.tsv"})
-    found = compare(as_published(study.root, STUDY), without)
+    published = as_published(whole(study.root, STUDY))
+    found = compare(published, without)
     assert found.same
     assert not found.vanished
     assert {" / ".join(place) for place in found.no_data} == TEXTS
-    assert "there is no data for their columns here (words: no words/dev.tsv)" in shown.in_text(found)
-    lost = compare(as_published(study.root, STUDY), dataclasses.replace(planned, cells=left))
+    assert "there is no data for them here (no words/dev.tsv)" in shown.in_text(found)
+    lost = compare(published, dataclasses.replace(planned, cells=left))
     assert {" / ".join(place) for place in lost.vanished} == TEXTS
+
+
+def test_what_a_folder_of_glue_lacks_is_said_and_the_rest_is_compared(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    glue = tmp_path / "glue"
+    write_official(glue, {"train": 50, "dev": 20, "test": 8})
+    monkeypatch.setenv("GLUE_DIR", str(glue))
+    published = dataclasses.replace(as_planned(make_plan(project.root, "glue-small")), plan=None)
+    (glue / "WNLI" / "train.tsv").unlink()
+    found = compare(published, as_planned(make_plan(project.root, "glue-small")))
+    assert found.same
+    from_pool = ("dev", "glue-small/student-hidden-kd", "glue/rte")  # starts from what learnt from texts of all tasks
+    assert found.no_data[from_pool] == found.no_data["dev", "glue-small/teacher", "glue/wnli"] == "no WNLI/train.tsv"
+    assert ("dev", "glue-small/teacher", "glue/rte") not in found.no_data
+    project.edit(
+        "experiments/glue-small/teacher.yaml", "extends: base\n", "extends: base\nset: {stages.0.batch_size: 8}\n"
+    )
+    found = compare(published, as_planned(make_plan(project.root, "glue-small")))
+    assert ("dev", "glue-small/teacher", "glue/rte") in found.changed
+    assert from_pool in found.changed
+    monkeypatch.delenv("GLUE_DIR")
+    with pytest.raises(ConfigError, match="GLUE_DIR is not set: let it name the folder `glue`"):
+        stale(project.root, "glue-small")
 
 
 def test_a_field_that_is_new_and_empty_is_a_change() -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from published_study import PublishedStudy, copied, publish_study
+from published_study import PublishedStudy, publish_study
 
 from redistill.claims import against, numbers, verdict
 from redistill.claims.claimed import DEFAULT_MARGIN, of_study
-from redistill.claims.decide import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Sample, decide
+from redistill.claims.decide import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Sample, decide, several
 from redistill.claims.resample import variance
 from redistill.config.check import check
 from redistill.errors import ConfigError, IntegrityError, RedistillError
@@ -174,16 +174,6 @@ rows:
   plain: {label: Plain of Nobody, scores: {Marks: VALUE, Words: 60.0, Wide: 1.0}}
 """
 CLAIM = "{row: ROW, reference: nobody, published: plain}"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> PublishedStudy:
-    return publish_study(tmp_path_factory.mktemp("verdict") / "project")
-
-
-@pytest.fixture
-def study(made: PublishedStudy, tmp_path: Path) -> PublishedStudy:
-    return copied(made, tmp_path / "project")
 
 
 def claim(
@@ -427,7 +417,7 @@ def test_recorded_scores_are_judged_by_claims_of_test(monkeypatch: pytest.Monkey
     table = published.Thing("t", "scores", "submissions", "results", "d", {}, {}, {"config": config})
     runs = (published.Run("bert-base-kd", "published/bert-base-kd", "glue/cola", 0, "r"),)
     made = published.Published(ROOT, "published", None, {}, {"r": run, "t": table}, runs)
-    monkeypatch.setattr(verdict.published, "read", lambda *_: made)
+    monkeypatch.setattr(verdict, "whole", lambda *_: made)
     found = {one.claim.place[1:]: one for one in verdict.verdicts(ROOT, "published", "submissions")}
     kd = {column: one for (recipe, column), one in found.items() if recipe == "published/bert-base-kd"}
     assert (kd["CoLA"].verdict, kd["CoLA"].claim.value) == (REPRODUCED, 57.0)
@@ -442,54 +432,38 @@ def test_recorded_scores_are_judged_by_claims_of_test(monkeypatch: pytest.Monkey
 # --- our own earlier results -----------------------------------------------------------------------------------------
 
 
-def git(root: Path, *arguments: str) -> str:
-    identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
-    done = subprocess.run(["git", *identity, *arguments], cwd=root, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-def committed(study: PublishedStudy) -> str:
-    git(study.root, "init", "--quiet")
-    git(study.root, "add", "results", "configs")
-    git(study.root, "commit", "--quiet", "--message", "x")
-    return git(study.root, "rev-parse", "HEAD")
-
-
 def test_a_rerun_with_the_same_digests_has_the_same_bytes(study: PublishedStudy) -> None:
-    found = against.against(study.root, "small", committed(study))
+    found = against.against(study.root, "small", "HEAD")
     assert {one.verdict for one in found} == {against.SAME_BYTES}
     assert len(found) == 7
 
 
 def test_other_bytes_are_judged_by_their_numbers(tmp_path: Path, study: PublishedStudy) -> None:
     """The same configs over other data, so other keys, other examples and other numbers."""
-    before = committed(study)
     other = publish_study(tmp_path / "other", content=4)
     for file in study.results.iterdir():
         file.unlink()
     for file in other.results.iterdir():
         (study.results / file.name).write_bytes(file.read_bytes())
-    found = {one.place: one for one in against.against(study.root, "small", before)}
+    found = {one.place: one for one in against.against(study.root, "small", "HEAD")}
     one = found["pictures", "plain", "marks"]
     assert one.verdict == UNDECIDED
     assert one.there == pytest.approx(mean_of(PublishedStudy(tmp_path / "other", other.plan), "plain"), abs=50)
     assert one.here != one.there
     assert one.low is not None
     assert one.low < 0 < (one.high or 0)
-    wide = {one.place: one for one in against.against(study.root, "small", before, margin=300.0)}
+    wide = {one.place: one for one in against.against(study.root, "small", "HEAD", margin=300.0)}
     assert wide["pictures", "plain", "marks"].verdict == REPRODUCED
 
 
 def test_equal_numbers_from_other_weights_are_not_called_the_same_bytes(study: PublishedStudy) -> None:
-    before = committed(study)
     file = study.results / "manifests.json"
     manifests = json.loads(file.read_text(encoding="utf-8"))
     run = study.node("student", "plain · marks · seed 0")
     manifests[run.key]["files"]["model.safetensors"]["sha256"] = "0" * 64
     manifests[run.key]["digest"] = "1" * 64
     file.write_text(json.dumps(manifests), encoding="utf-8")
-    found = {one.place[:2]: one for one in against.against(study.root, "small", before)}
+    found = {one.place[:2]: one for one in against.against(study.root, "small", "HEAD")}
     assert found["pictures", "plain"].verdict == REPRODUCED
     assert "other bytes, the same number" in found["pictures", "plain"].reason
     assert found["pictures", "taught"].verdict == against.SAME_BYTES
@@ -498,14 +472,24 @@ def test_equal_numbers_from_other_weights_are_not_called_the_same_bytes(study: P
 def test_another_study_is_compared_place_by_place(study: PublishedStudy) -> None:
     shutil.copytree(study.results, study.root / "results" / "again")
     assert {one.verdict for one in against.against(study.root, "small", "again")} == {against.SAME_BYTES}
-    with pytest.raises(RedistillError, match="nowhere"):
-        against.against(study.root, "small", "nowhere")
+    for other, table, words in (
+        ("nowhere", None, "`nowhere` is neither a study with results nor a commit"),
+        ("again", "picture", "has no table `picture`; did you mean `pictures`?"),
+    ):
+        with pytest.raises(RedistillError, match=words):
+            against.against(study.root, "small", other, table)
 
 
 def test_the_command_compares_with_a_commit(
     study: PublishedStudy, python: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    before = committed(study)
-    done = python("-m", "redistill", "verdict", "small", "--against", before, cwd=study.root)
+    done = python("-m", "redistill", "verdict", "small", "--against", "HEAD", cwd=study.root)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "7 same bytes"
+    alone = python("-m", "redistill", "verdict", "small", "--margin", "2", cwd=study.root)
+    assert (alone.returncode, "--margin is for --against" in alone.stderr) == (1, True)
+
+
+def test_many_verdicts_are_said_to_be_uncorrected() -> None:
+    assert several([(1.0, 2.0), (None, None), (3.0, 3.0)]) == ""  # one alone, one that is none, one without chance
+    assert several([(1.0, 2.0), (0.5, 0.7)]).startswith("2 verdicts rest on 95 % intervals, not corrected")

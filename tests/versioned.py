@@ -20,10 +20,15 @@ AREAS = {SOURCE: "data", RUN: "runs", OTHER: "runs", FOURTH: "runs"}
 FILES = 4  # of a thing: weights, log, manifest, seal
 
 
+def environment() -> dict[str, str]:
+    """What a process needs to have this code."""
+    return os.environ | {"PYTHONPATH": str(PROJECT / "src")}
+
+
 def run(*command: str | Path, cwd: Path, ok: bool = True) -> str:
     done = subprocess.run(
         list(map(str, command)), cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, timeout=120, env=os.environ | {"PYTHONPATH": str(PROJECT / "src")},
+        text=True, timeout=120, env=environment(),
     )  # fmt: skip
     assert (done.returncode == 0) is ok, done.stdout
     return done.stdout
@@ -85,6 +90,15 @@ def publish(root: Path, *keys: str) -> None:
     digests = {f.name: {"digest": store.digest_of(store.read_manifest(f))} for f in folders}
     store.write_atomically(root / "results" / "embedded" / "manifests.json", store.pretty(digests))
     store.published.cache_clear()
+
+
+def origin_in(folder: Path) -> Path:
+    """A repository with a source and a run, published."""
+    root = repository(folder / "origin")
+    make(root, SOURCE, "source")
+    make(root, RUN, "run")
+    publish(root, SOURCE, RUN)
+    return root
 
 
 def content(root: Path) -> dict[str, bytes]:

@@ -33,15 +33,10 @@ def what_changed(plan: Plan, missing: set[str]) -> dict[str, str]:
     for key in missing:
         node = plan.nodes[key]
         old = before.get((node.parts["kind"], node.title))
-        reasons[key] = _shortened(list(map(str, changes(old, node.parts)))) if old else "new"
-        if old == node.parts:
-            reasons[key] = "was made, and is not in the store"
+        said = list(map(str, changes(old, node.parts))) if old else ["new"]
+        more = f"; and {len(said) - SHOWN} more" if len(said) > SHOWN else ""
+        reasons[key] = "; ".join(said[:SHOWN]) + more or "was made, and is not in the store"
     return reasons
-
-
-def _shortened(said: list[str]) -> str:
-    more = f"; and {len(said) - SHOWN} more" if len(said) > SHOWN else ""
-    return "; ".join(said[:SHOWN]) + more
 
 
 def _latest(root: Path) -> dict[tuple[str, str], dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Mistakes that a user can mend: each says what is wrong, where, and what to do."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,16 @@ class IntegrityError(RedistillError):
     def __init__(self, file: Path | str, expected: str, found: str, advice: str = ""):
         self.file, self.expected, self.found = file, expected, found
         super().__init__(f"{file}: SHA-256 is {found}, expected {expected}. {advice}".rstrip())
+
+
+@contextmanager
+def writing(to: Path) -> Iterator[None]:
+    """Let what cannot be written be a sentence."""
+    try:
+        yield
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        raise RedistillError(f"{to}: cannot be written: {error.strerror or error}{where}") from None
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

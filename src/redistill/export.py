@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redistill import __version__
-from redistill.errors import RedistillError
+from redistill.errors import RedistillError, writing
 from redistill.lineage import Finished, finished
 from redistill.models import TOKENIZER_FILES
 from redistill.provenance import store
@@ -51,13 +51,12 @@ def export(
     _refuse(root, target)
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        beside.mkdir(parents=True)
-        _copy(run, beside)
-        verified = _verify_text(run, beside) if run.is_text else _verify_image(run, beside)
-        _describe(run, beside, verified, licence, language)
-        return target, _put(beside, target, force)
-    except OSError as error:
-        raise RedistillError(f"{error.filename or target}: cannot be written: {error.strerror or error}") from None
+        with writing(target):
+            beside.mkdir(parents=True)
+            _copy(run, beside)
+            verified = _verify_text(run, beside) if run.is_text else _verify_image(run, beside)
+            _describe(run, beside, verified, licence, language)
+            return target, _put(beside, target, force)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

@@ -1,7 +1,7 @@
 """A finished run and all that it came from, read from the store and its records. Imports no torch."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +10,9 @@ from typing import Any
 from redistill.config import compose, schema
 from redistill.errors import ConfigError, RedistillError
 from redistill.provenance import record, store
+from redistill.provenance.parts import Parts
 
 UNKNOWN = "not in configs/sources.yaml any more"
-Parts = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def finished(root: Path, key: str, title: str = "") -> Finished:
         raise RedistillError(f"no finished run here has the key {key}: {_what_it_is(root, key)}")
     store.trust(root, folder)
     manifest = store.read_manifest(folder)
-    record_file = root / "store" / "records" / f"{key}.json"
+    record_file = record.place(root, key)
     noted = record.read(record_file) if record_file.is_file() else None
     title = noted["what"] if noted else title or key
     _refuse_without_model(title, manifest)
@@ -150,7 +150,7 @@ def _refuse_without_model(title: str, manifest: store.Manifest) -> None:
         )
 
 
-def _upstream(parts_of: Any, keys: list[str]) -> Iterator[tuple[str, Parts]]:
+def _upstream(parts_of: Callable[[str], Parts], keys: list[str]) -> Iterator[tuple[str, Parts]]:
     """Key and parts of these things and of all that they are made of, each once."""
     seen, waiting = set[str](), list(reversed(keys))
     while waiting:
@@ -164,8 +164,7 @@ def _upstream(parts_of: Any, keys: list[str]) -> Iterator[tuple[str, Parts]]:
 
 def _parts(root: Path, key: str, title: str) -> Parts:
     """What a key is made of, from the thing's manifest, or from its record where the thing is not there."""
-    noted = root / "store" / "records" / f"{key}.json"
-    for file in [*sorted((root / "store").glob(f"*/{key}/manifest.json")), *([noted] if noted.is_file() else [])]:
+    for file in [*sorted((root / "store").glob(f"*/{key}/manifest.json")), record.place(root, key)]:
         with suppress(OSError, ValueError, KeyError):
             parts: Parts = json.loads(file.read_text(encoding="utf-8"))["key_parts"]
             return parts

@@ -1,7 +1,8 @@
 """What tables reach: the keys that today's plans ask for, and those that results name, here and in other clones.
 
 A clone that shares the store with others cannot plan for them: their configs and their code give other keys. So whoever
-begins a study notes its keys in the store, in store/work/reached/, where the others find them.
+begins a study notes its keys in the store, in store/work/reached/, where the others find them. The notes also stand for
+a study of this clone whose data or plugins are not on this machine now.
 """
 
 import hashlib
@@ -19,6 +20,8 @@ from redistill.provenance import published
 from redistill.provenance.keys import canonical
 from redistill.provenance.store import write_atomically
 
+OF_THE_MACHINE = ("folders.", "plugins.")  # what a study's file says of things beside the project
+
 
 def note(plan: Plan) -> None:
     """Let all who share the store know what a study of this clone asks for, and what its results name."""
@@ -32,39 +35,36 @@ def note(plan: Plan) -> None:
             write_atomically(file, text)
 
 
-def reached(root: Path, commits: Iterable[str] = (), unplanned: Iterable[str] = ()) -> set[str]:
+def reached(root: Path, commits: Iterable[str] = ()) -> tuple[set[str], list[str]]:
     """The keys of everything that a table reaches: of today's plans of all studies, of results/ as it is and as these
     commits have it, and of what was noted by other clones.
 
-    Args:
-        unplanned: studies that are not planned; what was noted of them when they were begun last still counts.
+    A study that cannot be planned on this machine reaches what was noted of it when it was begun last; with the keys
+    come sentences that name such studies, and why.
 
     Raises:
-        RedistillError: a study cannot be planned, so what it reaches is not known.
+        RedistillError: a study has a mistake, so what it reaches is not known.
     """
-    left, complete, keys, refusals = set(unplanned), set[str](), set[str](), list[str]()
+    complete, keys, elsewhere, refusals = set[str](), set[str](), list[str](), list[str]()
     for study in known(root, "studies"):
-        if study in left:
-            continue
         try:
             plan = make_plan(root, study)
         except ConfigError as error:
-            refusals.append(f"{study}: {str(error).splitlines()[0]}")
+            here = all(problem.key.startswith(OF_THE_MACHINE) for problem in error.problems)
+            (elsewhere if here else refusals).append(f"{study}: {error.problems[0]}")
             continue
         keys |= plan.nodes.keys()
         if not plan.checked.no_data:  # with the data, it would ask for more
             complete.add(study)
     if refusals:
         raise RedistillError(
-            "what tables reach is not known, so nothing is out of their reach. Studies that cannot be planned here:\n  "
+            "what tables reach is not known, so nothing is out of their reach. Mend these studies first:\n  "
             + "\n  ".join(refusals)
-            + "\nMend them, or name them by --without: what results/ name of those, and what they asked for when they "
-            "were begun last, is kept"
         )
     keys |= _published(root) | _noted(root, complete)
     for commit in commits:
         keys |= _published_at(root, commit)
-    return keys
+    return keys, elsewhere
 
 
 def commits_with_results(root: Path) -> list[str]:

@@ -1,6 +1,5 @@
 """Which things are meant: a study, a table, a cell, or runs by key or by name."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +7,8 @@ from pathlib import Path
 from redistill.errors import ConfigError, RedistillError, nearest
 from redistill.plan import make_plan
 from redistill.provenance import published
+from redistill.provenance.keys import KEY
 from redistill.provenance.published import Published
-
-KEY = re.compile("[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -43,10 +41,7 @@ def cells(root: Path, name: str, table: str | None, row: str | None, column: str
         RedistillError: there are none; says what is near.
     """
     results = published.read(root, name)
-    top = [cell.key for cell in results.find_cells(table, row, column).values()]
-    if table is not None and row is None and column is None:
-        top.append(results.tables[table].key)
-    return Selected({thing.key for thing in results.upstream(top)})
+    return Selected({thing.key for thing in results.upstream(results.part(table, row, column))})
 
 
 def things(
@@ -67,7 +62,8 @@ def things(
 def _runs(results: Published, name: str, task: str | None, seed: int | None) -> set[str]:
     named = [run for run in results.runs if run.experiment == name]
     if not named:
-        hint = nearest(name, {run.experiment for run in results.runs})
+        rows = {run.experiment for run in results.runs}
+        hint = f"a study is --study {name}" if name in published.studies(results.root) else nearest(name, rows)
         raise RedistillError(f"`{name}` is neither a key nor a row of {results.study}; {hint}")
     found = {run.key for run in named if task in (None, run.task) and seed in (None, run.seed)}
     if not found:

@@ -7,12 +7,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from redistill import environment
 from redistill.audit.comparable import plugins_of
@@ -126,8 +126,19 @@ def make_again(root: Path, tasks: list[Task], processes: int = 1) -> list[Answer
     """
     if not tasks:
         return []
-    with _makers(root, tasks[0].runtime, min(processes, len(tasks))) as free, ThreadPoolExecutor(processes) as pool:
-        return list(pool.map(lambda task: _asked(free, task), tasks))
+    free = queue.SimpleQueue[_Maker]()
+
+    def answer(task: Task) -> Answer:
+        maker = free.get()
+        try:
+            return maker.ask(task)
+        finally:
+            free.put(maker)
+
+    with ExitStack() as makers, ThreadPoolExecutor(processes) as pool:
+        for _ in range(min(processes, len(tasks))):
+            free.put(makers.enter_context(_Maker(root, tasks[0].runtime)))
+        return list(pool.map(answer, tasks))
 
 
 @contextmanager
@@ -147,63 +158,46 @@ def scratch(root: Path) -> Iterator[Path]:
             work.rmdir()
 
 
-@dataclass
 class _Maker:
-    """A process that makes what it is told, and what it said of what went wrong."""
+    """A process that makes what it is told, and another in its place when it has ended."""
 
-    process: subprocess.Popen[str]
-    said: IO[bytes]
-    start_another: Callable[[], None]
+    def __init__(self, root: Path, runtime: dict[str, Any]):
+        self._root, self._pinned = root, {**os.environ, **environment.variables(runtime)}
+        self._start()
 
+    def _start(self) -> None:
+        command, pipe = [sys.executable, "-m", "redistill.audit.maker", str(os.getpid())], subprocess.PIPE
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  # what it says of what goes wrong
+        self._process = subprocess.Popen(
+            command, cwd=self._root, env=self._pinned, stdin=pipe, stdout=pipe, stderr=self._said, text=True
+        )
 
-@contextmanager
-def _makers(root: Path, runtime: dict[str, Any], count: int) -> Iterator["queue.Queue[_Maker]"]:
-    """So many processes, each with what starts another in its place."""
-    free: queue.Queue[_Maker] = queue.Queue()
-    with ExitStack() as started:
+    def ask(self, task: Task) -> Answer:
+        """What comes of a task."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(task.told() + "\n")
+            self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if line:
+            return Answer(**json.loads(line))
+        self._said.seek(0)
+        words = self._said.read().decode(errors="replace").strip().splitlines()
+        how = ", ".join([f"status {self._process.wait()}", *words[-1:]])
+        self._end()
+        self._start()
+        return Answer([], f"its process has ended ({how})", True)
 
-        def start() -> None:
-            process, said = started.enter_context(_process(root, runtime))
-            free.put(_Maker(process, said, start))
+    def _end(self) -> None:
+        with suppress(BrokenPipeError), self._process:  # which closes its input, and waits for it
+            pass
+        self._said.close()
 
-        for _ in range(count):
-            start()
-        yield free
+    def __enter__(self) -> "_Maker":
+        return self
 
-
-@contextmanager
-def _process(root: Path, runtime: dict[str, Any]) -> Iterator[tuple[subprocess.Popen[str], IO[bytes]]]:
-    """A process that waits for tasks, and its standard error; killed if something goes wrong here."""
-    command = [sys.executable, "-m", "redistill.audit.maker", str(os.getpid())]
-    pinned, pipe = {**os.environ, **environment.variables(runtime)}, subprocess.PIPE
-    with (
-        tempfile.TemporaryFile() as said,
-        subprocess.Popen(command, cwd=root, env=pinned, stdin=pipe, stdout=pipe, stderr=said, text=True) as process,
-    ):
-        try:
-            yield process, said
-        except BaseException:
-            process.kill()
-            raise
-        finally:
-            assert process.stdin is not None
-            with suppress(OSError):  # it may be gone, with what it was told unread
-                process.stdin.close()
-
-
-def _asked(free: "queue.Queue[_Maker]", task: Task) -> Answer:
-    maker = free.get()
-    stdin, stdout = maker.process.stdin, maker.process.stdout
-    assert stdin is not None
-    assert stdout is not None
-    with suppress(BrokenPipeError):
-        stdin.write(task.told() + "\n")
-        stdin.flush()
-    line = stdout.readline()
-    if line:
-        free.put(maker)
-        return Answer(**json.loads(line))
-    maker.start_another()
-    maker.said.seek(0)
-    words = maker.said.read().decode(errors="replace").strip().splitlines()
-    return Answer([], f"its process has ended ({', '.join([f'status {maker.process.wait()}', *words[-1:]])})", True)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._process.kill()
+        self._end()

@@ -6,17 +6,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from redistill.audit.asked import Scope
 from redistill.audit.report import Report
-from redistill.provenance import seal, store, verify
+from redistill.provenance import published, seal, store, verify
 from redistill.provenance.keys import canonical
 from redistill.provenance.published import Thing
 
 LEVEL = "integrity"
 THREADS = 4  # hashing leaves the interpreter alone
-OWN = ("manifest.json", "done.json")
 
 
 def integrity(scope: Scope, report: Report, planned: str | None, trusted: str | None) -> None:
@@ -49,31 +47,19 @@ def integrity(scope: Scope, report: Report, planned: str | None, trusted: str | 
 def _problems(root: Path, thing: Thing) -> Iterator[tuple[str, str]]:
     """What of a thing's folder is not as its published entry says: manifest, seal of the manifest, files."""
     folder = thing.folder(root)
-    where = folder.relative_to(root).as_posix()
-    published = "results/" if thing.cells or thing.title else "its manifest"
-    for name, right in (("manifest.json", store.pretty(thing.manifest)), ("done.json", _done(thing.digest))):
+    done = canonical({"manifest": thing.digest}) + "\n"
+    for name, right in (("manifest.json", store.pretty(thing.manifest)), ("done.json", done)):
         try:
-            text = (folder / name).read_text(encoding="utf-8")
+            if (folder / name).read_text(encoding="utf-8") != right:
+                yield f"{thing.place}/{name}", f"is not the one that goes with {thing}"
         except (OSError, UnicodeDecodeError) as error:
-            yield f"{where}/{name}", f"cannot be read ({error.__class__.__name__})"
-            continue
-        if text != right:
-            yield f"{where}/{name}", f"is not what {published} says of {thing.kind} {thing.title}"
-    yield from files_differ(folder, where, thing.files)
-
-
-def _done(digest: str) -> str:
-    return canonical({"manifest": digest}) + "\n"
-
-
-def files_differ(folder: Path, where: str, files: dict[str, dict[str, object]]) -> Iterator[tuple[str, str]]:
-    """Files of a folder with another SHA-256, files that are missing, and files that nobody has made."""
+            yield f"{thing.place}/{name}", f"cannot be read ({error.__class__.__name__})"
     try:
-        for problem in store.problems(folder, {"files": files}):
+        for problem in store.problems(folder, thing.manifest):
             name = Path(problem.file).relative_to(folder).as_posix()
-            yield f"{where}/{name}", f"SHA-256 is {problem.found}, and was {problem.expected}"
+            yield f"{thing.place}/{name}", f"SHA-256 is {problem.found}, and was {problem.expected}"
     except OSError as error:
-        yield where, f"cannot be read ({error})"
+        yield thing.place, f"cannot be read ({error.__class__.__name__})"
 
 
 # --- results/ --------------------------------------------------------------------------------------------------------
@@ -82,65 +68,55 @@ def files_differ(folder: Path, where: str, files: dict[str, dict[str, object]]) 
 def _gathered(scope: Scope, report: Report, planned: str | None) -> None:
     """results/<study>/ is what the study's last job gathered, to the byte."""
     counted = report.count(LEVEL, "files of results/")
-    target = scope.root / "results" / scope.study
-    there = {f.name: store.sha256_file(f) for f in target.iterdir() if f.is_file() and f.suffix != ".html"}
+    there = {file.name: store.sha256_file(file) for file in published.files(scope.root, scope.study)}
     counted.of += len(there)
-    best: tuple[Path, list[str]] | None = None
+    best: tuple[Thing, list[str]] | None = None
     for folder in _jobs(scope, planned, report):
-        manifest_file = (folder / "manifest.json").relative_to(scope.root).as_posix()
         try:
-            files = store.read_manifest(folder)["files"]
-            made = {name: entry["sha256"] for name, entry in files.items() if name != "counts.json"}
+            manifest = store.read_manifest(folder)
+            made = {name: entry["sha256"] for name, entry in manifest["files"].items() if name != "counts.json"}
         except (OSError, ValueError, LookupError, TypeError) as error:
-            report.say_wrong(LEVEL, manifest_file, f"cannot be read ({type(error).__name__})")
+            where = (folder / "manifest.json").relative_to(scope.root).as_posix()
+            report.say_wrong(LEVEL, where, f"cannot be read ({type(error).__name__})")
             continue
         differ = sorted(name for name in made.keys() | there.keys() if made.get(name) != there.get(name))
         if best is None or len(differ) < len(best[1]):
-            best = folder, differ
+            digest, parts = store.digest_of(manifest), manifest.get("key_parts", {})
+            best = Thing(folder.name, "study", scope.study, "results", digest, {}, manifest["files"], parts), differ
     if best is None:
         said = "the study's last job is not in the store, so nothing says what it gathered"
         report.say_unchecked(LEVEL, f"results/{scope.study}", said)
         return
     counted.checked += len(there)
-    folder, differ = best
-    where = folder.relative_to(scope.root).as_posix()
+    job, differ = best
     for name in differ:
-        report.say_wrong(LEVEL, f"results/{scope.study}/{name}", f"is not what the study's last job gathered ({where})")
-    manifest = store.read_manifest(folder)
-    own = {"manifest.json": store.pretty(manifest), "done.json": _done(store.digest_of(manifest))}
-    for name, right in own.items():
-        file = folder / name
-        if not file.is_file() or file.read_bytes() != right.encode():
-            report.say_wrong(LEVEL, f"{where}/{name}", "is not what the study's last job wrote")
-    for file_name, message in files_differ(folder, where, manifest["files"]):
-        report.say_wrong(LEVEL, file_name, message)
+        said = f"is not what the study's last job gathered ({job.place})"
+        report.say_wrong(LEVEL, f"results/{scope.study}/{name}", said)
+    for file, message in _problems(scope.root, job):
+        report.say_wrong(LEVEL, file, message)
 
 
 def _jobs(scope: Scope, planned: str | None, report: Report) -> Iterator[Path]:
     """Folders in which a job has gathered this study's tables: that of today's plan first."""
-    area = scope.root / "store" / "results"
     tables = sorted(thing.key for thing in scope.published.tables.values())
-    for folder in sorted((f for f in area.glob("*") if f.is_dir()), key=lambda f: f.name != planned):
-        if folder.name == planned:
-            yield folder
-        elif folder.name not in scope.published.things:
-            try:
-                parts = _parts_of_study(folder / "manifest.json")
-                if parts and sorted(parts["inputs"].values()) == tables:
-                    yield folder
-            except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-                where = (folder / "manifest.json").relative_to(scope.root).as_posix()
-                said = f"cannot be read ({type(error).__name__}), so nobody knows whether this study was gathered there"
-                report.say_unchecked(LEVEL, where, said)
+    area = scope.root / "store" / "results"
+    folders = (f for f in area.glob("*") if f.is_dir() and f.name not in scope.published.things)
+    for folder in sorted(folders, key=lambda f: f.name != planned):
+        try:
+            if folder.name == planned or _tables_in(folder / "manifest.json") == tables:
+                yield folder
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            where = (folder / "manifest.json").relative_to(scope.root).as_posix()
+            said = f"cannot be read ({type(error).__name__}), so nobody knows whether this study was gathered there"
+            report.say_unchecked(LEVEL, where, said)
 
 
-def _parts_of_study(file: Path) -> dict[str, Any]:
-    """What the key of a study's last job is made of; nothing if it is another thing, of which there are many."""
+def _tables_in(file: Path) -> list[str] | None:
+    """The keys of the tables that a study's last job has gathered; None if it is another thing, as most are."""
     text = file.read_text(encoding="utf-8")
     if not text.endswith("}\n"):
         raise ValueError("it is cut off")
-    parts: dict[str, Any] = json.loads(text)["key_parts"] if '"kind": "study"' in text else {}
-    return parts
+    return sorted(json.loads(text)["key_parts"]["inputs"].values()) if '"kind": "study"' in text else None
 
 
 def _sealed(scope: Scope, report: Report, trusted: str | None) -> None:

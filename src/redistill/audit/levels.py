@@ -1,23 +1,19 @@
 """The audit itself: what was asked for, level by level."""
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 from redistill.audit.asked import Scope, asked
 from redistill.audit.integrity import integrity
 from redistill.audit.links import chain, trace
-from redistill.audit.remade import Sample, remade
+from redistill.audit.remade import remade
 from redistill.audit.report import LEVELS, Report
 from redistill.audit.sample import count
 from redistill.audit.today import planned, stale
 from redistill.config import compose
 from redistill.config.schema import Reproduction, Study
 from redistill.errors import ConfigError, RedistillError, nearest
-from redistill.plan import Plan
-
-Found = TypeVar("Found")
 
 
 def audit(
@@ -50,47 +46,39 @@ def audit(
         count(sample, 1)
     scope = asked(root, what, table, row, column)
     report = Report(scope.what, level, scope.study)
+    for file, message in scope.unreadable:
+        report.say_wrong("trace", file, message)
     if scope.unreadable:
-        for file, message in scope.unreadable:
-            report.say_wrong("trace", file, message)
         return report
-    if scope.study:
-        report.root = scope.published.digest
-    _levels(scope, level, report, Sample(sample, seed), trusted)
+    report.root = scope.published.digest if scope.study else ""
+    report.sample = {"asked": sample, "seed": seed} if sample is not None else None
+    plan = None
+    with _guarded(report, "trace"):
+        trace(scope, report)
+        plan = planned(scope, report)
+        if plan is not None:
+            stale(scope, plan, report)
+    if not scope.whole:
+        report.chain += chain(scope)
+    for one in LEVELS[1 : LEVELS.index(level) + 1]:
+        with _guarded(report, one):
+            if one == "integrity":
+                integrity(scope, report, plan.target.key if plan is not None else None, trusted)
+            else:
+                remade(scope, one, report, _rule(scope))
     return report
 
 
-def _levels(scope: Scope, level: str, report: Report, sample: Sample, trusted: str | None) -> None:
-    plan = _guarded(report, "trace", partial(_trace, scope, report))
-    if not scope.whole:
-        report.chain += chain(scope)
-    if sample.asked is not None:
-        report.sample = {"asked": sample.asked, "seed": sample.seed}
-    for one in LEVELS[1 : LEVELS.index(level) + 1]:
-        if one == "integrity":
-            _guarded(report, one, partial(integrity, scope, report, plan.target.key if plan else None, trusted))
-        else:
-            _guarded(report, one, partial(remade, scope, one, report, sample, _rule(scope)))
-
-
-def _trace(scope: Scope, report: Report) -> Plan | None:
-    trace(scope, report)
-    plan = planned(scope, report)
-    if plan is not None:
-        stale(scope, plan, report)
-    return plan
-
-
-def _guarded(report: Report, level: str, check: Callable[[], Found]) -> Found | None:
+@contextmanager
+def _guarded(report: Report, level: str) -> Iterator[None]:
     """Do a part of an audit. Where something is wrong already, what is read may have any form: then it ends there."""
     try:
-        return check()
+        yield
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         if not report.wrong:
             raise
         said = f"what is wrong keeps the rest of this level from being checked ({type(error).__name__}: {error})"
         report.say_unchecked(level, "", said)
-        return None
 
 
 def _rule(scope: Scope) -> Reproduction:

@@ -8,7 +8,7 @@ from redistill.audit.asked import Scope
 from redistill.audit.report import Report
 from redistill.config import compose, schema
 from redistill.config.parse import load
-from redistill.errors import ConfigError, RedistillError
+from redistill.errors import ConfigError
 from redistill.provenance import record, store
 from redistill.provenance.published import Thing
 
@@ -20,7 +20,7 @@ def trace(scope: Scope, report: Report) -> None:
     """Note what of the chain is missing, or does not hold together."""
     for key, user in scope.lost.items():
         where = f"results/{scope.study}/manifests.json" if scope.study else f"store/*/{key}"
-        said = f"has nothing of {key}, which {user.kind} {user.title} ({user.key}) is made of"
+        said = f"has nothing of {key}, which {user} ({user.key}) is made of"
         report.say_wrong(LEVEL, where, said, user.key)
     if scope.study:
         _results(scope, report)
@@ -47,18 +47,14 @@ def _results(scope: Scope, report: Report) -> None:
 
 
 def _present(scope: Scope, thing: Thing, report: Report) -> None:
-    folder = thing.folder(scope.root)
-    there = store.is_done(folder)
+    there = store.is_done(thing.folder(scope.root))
     report.count(LEVEL, "things in the store").add(there)
-    if there:
-        return
-    where = folder.relative_to(scope.root).as_posix()
-    if folder.is_dir():
-        said = f"is not there, so {thing.kind} {thing.title} is not finished"
-        report.say_wrong(LEVEL, f"{where}/done.json", said, thing.key, breaks=True)
-    else:
-        said = f"{thing.kind} {thing.title} is not in the store: `redistill pull {thing.key}` brings it"
-        report.say_unchecked(LEVEL, where, said, thing.key)
+    if not there and thing.folder(scope.root).is_dir():
+        said = f"is not there, so {thing} is not finished"
+        report.say_wrong(LEVEL, f"{thing.place}/done.json", said, thing.key, breaks=True)
+    elif not there:
+        said = f"{thing} is not in the store: `redistill pull {thing.key}` brings it"
+        report.say_unchecked(LEVEL, thing.place, said, thing.key)
 
 
 # --- sources ---------------------------------------------------------------------------------------------------------
@@ -81,15 +77,15 @@ def _source(scope: Scope, thing: Thing, known: dict[str, schema.Source] | None, 
     config = thing.parts["config"]
     for name, digest in config.get("files", {}).items():
         if name in thing.files and thing.files[name]["sha256"] != digest:
-            where = f"results/{scope.study}/manifests.json" if scope.study else f"store/{thing.area}/{thing.key}"
-            said = f"{name} of {thing.kind} {thing.title} has another SHA-256 than its key is made of"
+            where = f"results/{scope.study}/manifests.json" if scope.study else thing.place
+            said = f"{name} of {thing} has another SHA-256 than its key is made of"
             report.say_wrong(LEVEL, where, said, thing.key)
     if known is None:
         return
     found = [source for source in known.values() if source.is_fetched_by(config)]
     report.count(LEVEL, "sources with a licence").add(bool(found))
     if not found:
-        said = f"no source is {thing.kind} {thing.title} ({thing.key}) any more, so its licence is not known"
+        said = f"no source is {thing} ({thing.key}) any more, so its licence is not known"
         report.say_unchecked(LEVEL, "configs/sources.yaml", said, thing.key)
     elif not found[0].licence.strip():
         report.say_wrong(LEVEL, "configs/sources.yaml", f"{thing.title} has no licence")
@@ -107,7 +103,7 @@ def chain(scope: Scope) -> Iterator[str]:
             yield f"{'  ' * depth}{key}  (nothing is known of it)"
             continue
         above = "  (above)" if key in shown else ""
-        yield f"{'  ' * depth}{thing.kind} {thing.title}  {key}{_licence(thing, known)}{above}"
+        yield f"{'  ' * depth}{thing}  {key}{_licence(thing, known)}{above}"
         if key not in shown:
             shown.add(key)
             waiting.extend((other, depth + 1) for other in reversed(list(thing.inputs.values())))
@@ -128,22 +124,13 @@ def _licence(thing: Thing, known: dict[str, schema.Source]) -> str:
 def _records(scope: Scope, report: Report) -> None:
     """Each thing that is there has a record, which agrees with its key and with the manifests."""
     digests = {key: thing.digest for key, thing in scope.published.things.items()}
+    counted = report.count(LEVEL, "records")
     for thing in scope.things:
         file = record.place(scope.root, thing.key)
         where = file.relative_to(scope.root).as_posix()
-        counted = report.count(LEVEL, "records")
-        if not file.exists():
-            counted.add(False)
-            if store.is_done(thing.folder(scope.root)):
-                report.say_unchecked(LEVEL, where, f"{thing.kind} {thing.title} has no record", thing.key)
-            continue
-        counted.add(True)
-        try:
-            noted = record.read(file)
-            wrong = record.mistakes(noted, thing.key, digests)
-            if file.read_text(encoding="utf-8") != store.pretty(noted):
-                wrong.append("is not written as it was")
-        except (RedistillError, OSError, ValueError, LookupError, TypeError) as error:
-            wrong = [str(error).replace(f"{file} ", "").replace(f"{scope.root}/", "")]
-        for said in wrong:
-            report.say_wrong(LEVEL, where, said)
+        counted.add(file.exists())
+        if file.exists():
+            for said in record.disagreements(scope.root, thing.key, digests):
+                report.say_wrong(LEVEL, where, said)
+        elif store.is_done(thing.folder(scope.root)):
+            report.say_unchecked(LEVEL, where, f"{thing} has no record", thing.key)

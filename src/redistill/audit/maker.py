@@ -67,10 +67,25 @@ def _make(told: Told) -> dict[str, Any]:
     work, inputs = _work(told), {role: Path(folder) for role, folder in told["inputs"].items()}
     work.mkdir(parents=True, exist_ok=True)
     if told["predicted"] is not None:
-        from redistill.audit.predict import predict_again
-
-        return predict_again(told["config"], inputs, Path(told["predicted"]), work)
+        return _predict(told["config"], inputs, Path(told["predicted"]), work)
     return function_of(told["kind"])(told["config"], inputs, work)
+
+
+def _predict(config: dict[str, Any], inputs: dict[str, Path], run: Path, work: Path) -> dict[str, Any]:
+    """Write predictions.parquet, as the run did once it was trained, with the weights that are in its folder."""
+    from redistill.data import examples  # only now, as what computes is imported once the runtime is pinned
+    from redistill.evaluation.evaluate import read_choice
+    from redistill.models import load, predict
+
+    if "trials" in config:
+        config = config["trials"][read_choice(inputs["choice"])["chosen"]]
+    load.prepare_torch(config["runtime"], config["task"])
+    splits = [split for split in ("dev", "select") if (inputs["dataset"] / f"{split}.parquet").is_file()]
+    data = examples.load(config["task"], inputs, splits)
+    model = load.load_run(run, config["runtime"])
+    logits = predict.logits_over(model, data, config["evaluation"]["batch_size"], config["runtime"]["device"])
+    predict.write_predictions(work / "predictions.parquet", data, logits)
+    return {"examples": len(data)}
 
 
 def _compared(told: Told, counted: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import itertools
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from redistill.audit.asked import Scope
 from redistill.audit.report import Report
 from redistill.audit.sample import drawn
 from redistill.config.schema import Reproduction
-from redistill.provenance import store
+from redistill.provenance import published, store
 from redistill.provenance.keys import canonical
 from redistill.provenance.published import Thing
 
@@ -33,22 +33,14 @@ PREDICTIONS = "predictions.parquet"
 PROCESSES = 2  # that recompute, at most
 
 
-@dataclass(frozen=True)
-class Sample:
-    """How much of what takes long is made again: all, if `asked` is None."""
-
-    asked: str | None = None
-    seed: int = 0
-
-
-def remade(scope: Scope, level: str, report: Report, sample: Sample, rule: Reproduction) -> None:
-    """Make what a level is about once more, and note what comes out differently."""
+def remade(scope: Scope, level: str, report: Report, rule: Reproduction) -> None:
+    """Make what a level is about once more, and note what comes out differently; of what takes long, the sample."""
     things = [thing for kind in KINDS[level] for thing in scope.things if thing.kind == kind]
     if level == "replay":
         things = [t for t in things if t.kind != "run" or PREDICTIONS in t.files]
     taken = things
-    if sample.asked is not None and level != "recompute":
-        taken = drawn(things, sample.asked, sample.seed, scope.published.digest, scope.top)
+    if report.sample is not None and level != "recompute":
+        taken = drawn(things, **report.sample, root=scope.published.digest, first=scope.top)
     chosen = {thing.key for thing in taken}
     with scratch(scope.root) as folder:
         tasks = dict(_tasks(scope, level, taken, folder, report))
@@ -94,7 +86,7 @@ def _tasks(
                 task = replace(task, files=files, predicted=stored)
             yield thing.key, task
         elif why:
-            report.say_unchecked(level, f"store/{thing.area}/{thing.key}", f"{_called(thing)}: {why}", thing.key)
+            report.say_unchecked(level, thing.place, f"{thing}: {why}", thing.key)
 
 
 def _not_possible(scope: Scope, level: str, thing: Thing, report: Report) -> str | None:
@@ -103,11 +95,9 @@ def _not_possible(scope: Scope, level: str, thing: Thing, report: Report) -> str
         return ""
     for need in _needs(scope, level, thing):
         if folder_of(scope.root, need.key) is None:
-            return (
-                f"needs {need.key} ({need.kind} {need.title}), which is not in the store: `redistill pull {need.key}`"
-            )
+            return f"needs {need.key} ({need}), which is not in the store: `redistill pull {need.key}`"
         if need.key in report.broken:
-            return f"is made of {need.key} ({need.kind} {need.title}), which is not what it was"
+            return f"is made of {need.key} ({need}), which is not what it was"
     if any(key in scope.lost for key in thing.inputs.values()):
         return "is made of something of which nothing is known"
     if level == "rerun":
@@ -120,13 +110,11 @@ def _not_possible(scope: Scope, level: str, thing: Thing, report: Report) -> str
 def _needs(scope: Scope, level: str, thing: Thing) -> Iterator[Thing]:
     """What must be in the store: the inputs; of a table also what its cells read; of a replay, the model."""
     things = scope.published.things
-    for key in dict.fromkeys(thing.inputs.values()):
-        if key in things:
-            yield things[key]
-            if thing.kind == "table":
-                yield from (
-                    things[k] for k in things[key].inputs.values() if k in things and things[key].kind == "cell"
-                )
+    needs = [things[key] for key in dict.fromkeys(thing.inputs.values()) if key in things]
+    yield from needs
+    if thing.kind == "table":
+        cells = [need for need in needs if need.kind == "cell"]
+        yield from (things[key] for cell in cells for key in cell.inputs.values() if key in things)
     if level == "replay" and thing.kind == "run":
         yield thing
 
@@ -142,36 +130,35 @@ def _metrics(scope: Scope) -> dict[str, tuple[str, ...]]:
 
 def _judge(scope: Scope, level: str, thing: Thing, answer: Answer, report: Report, rule: Reproduction) -> None:
     """Note what came of a thing: nothing if it is the same."""
-    where = f"store/{thing.area}/{thing.key}"
-    counted = report.count(level, KINDS[level][thing.kind])
     if answer.error is None and not answer.differ:
         return
-    said = f"{_called(thing)}: could not be made again: {answer.error}" if answer.error is not None else ""
-    other = comparable.differences(thing.parts)
-    if answer.error is not None and (answer.machine or level != "recompute"):
-        counted.checked -= 1
-        report.say_unchecked(level, where, said, thing.key)
+    error, other = answer.error, comparable.differences(thing.parts)
+    said, unchecked = f"could not be made again: {error}", True
+    if error is not None and (answer.machine or level != "recompute"):
+        pass
     elif other:
-        counted.checked -= 1
-        why = f"differs, but other code or packages made it, so that says nothing: {_first(other)}"
-        report.say_unchecked(level, where, f"{_called(thing)}: {why}", thing.key)
-    elif answer.error is not None:
-        report.say_wrong(level, where, said, thing.key)
+        said = f"differs, but other code or packages made it, so that says nothing: {_first(other)}"
+    elif error is not None:
+        unchecked = False
+        report.say_wrong(level, thing.place, f"{thing}: {said}", thing.key)
     else:
+        unchecked = False
         elsewhere = tolerance.why_not_bytes(scope.root, thing, answer)
-        names = ", ".join(answer.differ)
-        if elsewhere is None:
-            said = f"{_called(thing)}: made again from {_inputs(thing)}, other bytes come out: {names}"
-            report.say_wrong(level, f"{where}/{answer.differ[0]}", said, thing.key)
-        else:
+        if elsewhere is not None:
             tolerance.judge(level, thing, answer, elsewhere, rule, report)
+        else:
+            said = f"made again from {_inputs(thing)}, other bytes come out: {', '.join(answer.differ)}"
+            report.say_wrong(level, f"{thing.place}/{answer.differ[0]}", f"{thing}: {said}", thing.key)
+    if unchecked:
+        report.count(level, KINDS[level][thing.kind]).checked -= 1
+        report.say_unchecked(level, thing.place, f"{thing}: {said}", thing.key)
 
 
 def _gathered(scope: Scope, folder: Path, report: Report) -> None:
     """results/ is what a job gathers from the store, under the names that it has itself."""
-    read, target = scope.published, scope.root / "results" / scope.study
+    read = scope.published
     counted = report.count("recompute", "files of results/")
-    there = {f.name: store.sha256_file(f) for f in target.iterdir() if f.is_file() and f.suffix != ".html"}
+    there = {file.name: store.sha256_file(file) for file in published.files(scope.root, scope.study)}
     counted.of = len(there)
     absent = [thing for thing in scope.things if folder_of(scope.root, thing.key) is None]
     if absent:
@@ -203,7 +190,3 @@ def _inputs(thing: Thing) -> str:
 
 def _first(reasons: list[str]) -> str:
     return reasons[0] + (f", and {len(reasons) - 1} more" if len(reasons) > 1 else "")
-
-
-def _called(thing: Thing) -> str:
-    return f"{thing.kind} {thing.title}"

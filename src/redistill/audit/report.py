@@ -1,12 +1,12 @@
 """What an audit has found, for people, for programs, and as an exit status."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 SCHEMA = 1
 LEVELS = ("trace", "integrity", "recompute", "replay", "rerun")
-RIGHT, WRONG, NOT_CHECKED = 0, 1, 3  # exit status; 2 is for configs that have mistakes
+RIGHT, WRONG, NOT_CHECKED = 0, 1, 3  # exit status; 2 is for a command that is written wrongly
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,6 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.file}: {self.message}" if self.file else self.message
-
-    def content(self) -> dict[str, str]:
-        return {"level": self.level, "file": self.file, "thing": self.thing, "message": self.message}
 
 
 @dataclass
@@ -89,21 +86,9 @@ class Report:
 
     def content(self) -> dict[str, Any]:
         """The report for programs; docs/audit.md says what is in it."""
-        return {
-            "schema": SCHEMA,
-            "what": self.what,
-            "study": self.study or None,
-            "root": self.root or None,
-            "level": self.level,
-            "outcome": self.outcome,
-            "sample": self.sample,
-            "counts": {
-                level: {what: {"checked": n.checked, "of": n.of} for what, n in counts.items()}
-                for level, counts in self.counts.items()
-            },
-            **{name: [f.content() for f in getattr(self, name)] for name in ("wrong", "stale", "unchecked")},
-            "notes": self.notes,
-        }
+        held = {name: value for name, value in asdict(self).items() if name not in ("broken", "chain")}
+        held |= {name: held[name] or None for name in ("study", "root")}
+        return {"schema": SCHEMA, "outcome": self.outcome, **held}
 
     def summary(self) -> Iterator[str]:
         """A line a level, the notes, and the outcome."""

@@ -4,10 +4,9 @@ and the metrics in the proofs, down to the byte. Needs no store.
 
 import hashlib
 import json
-import re
 import statistics
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 from redistill.audit import listed
@@ -16,11 +15,6 @@ from redistill.provenance.published import Published, Thing
 from redistill.provenance.store import pretty
 
 SIXTH = 1.01e-6  # numbers in a table's JSON have six decimals
-_SAID = "Merkle root of the manifests behind the tables"
-_PRINTED = {
-    "md": re.compile(rf"\n\*{_SAID}: `([0-9a-f]*)`\*\n\Z"),
-    "tex": re.compile(rf"\\par{{\\footnotesize {_SAID}: \\texttt{{([0-9a-f]*)}}\\par}}\n(?=\\end{{table}})"),
-}
 Cells = dict[tuple[str, str], Thing]
 Problem = tuple[str, str, str]  # file, what is wrong, and the key of the thing that it is about, or ""
 
@@ -87,53 +81,32 @@ def _entries(read: Published) -> Iterator[Problem]:
         except ValueError:
             yield _where(read, "parts.json"), f"holds a number that is none, for {_called(thing)}", thing.key
         if sorted(thing.cells) != sorted(places.get(thing.key, [])):
-            yield (
-                _where(read, "manifests.json"),
-                f"the cells of {_called(thing)} are not those of the tables",
-                thing.key,
-            )
+            said = f"the cells of {_called(thing)} are not those of the tables"
+            yield _where(read, "manifests.json"), said, thing.key
 
 
 def _order(read: Published) -> Iterator[Problem]:
     """The two files are written as `snakemake` writes them, with nothing beside."""
-    said = {"manifests.json": read.entries, "parts.json": _shared(read)}
+    shared = parts.shared({key: thing.parts for key, thing in read.things.items()})
+    said = {"manifests.json": read.entries, "parts.json": shared}
     for file, content in said.items():
         if _text(read, file) != pretty(content):
             yield _where(read, file), "is not written as it was published", ""
 
 
-def _shared(read: Published) -> Any:
-    return parts.shared({key: thing.parts for key, thing in read.things.items()})
-
-
 # --- tables ----------------------------------------------------------------------------------------------------------
 
 
-def without_root(suffix: str, text: str) -> tuple[str, str | None]:
-    """A table as it was made, before the root was printed in it, and that root; None if there is none."""
-    if suffix == "json":
-        try:
-            held = json.loads(text)
-            root = held.pop("root", None)
-        except (ValueError, AttributeError, RecursionError):
-            return text, None
-        return _dumped(held) if _dumped(held | {"root": root}) == text else text, root
-    found = _PRINTED[suffix].search(text) if suffix in _PRINTED else None
-    return (text, None) if found is None else (text[: found.start()] + text[found.end() :], found[1])
-
-
-def _dumped(held: Any) -> str:
-    return json.dumps(held, indent=2, ensure_ascii=False) + "\n"
+def _without_root(read: Published, file: str) -> tuple[str, str | None]:
+    return verify.without_root(file.rpartition(".")[2], _text(read, file))
 
 
 def _printed(read: Published) -> Iterator[Problem]:
     """Every table prints the root of manifests.json."""
-    files = [
-        file for table in read.tables.values() for file in table.files if not file.endswith(("counts.json", "csv"))
-    ]
-    roots = {file: without_root(file.rpartition(".")[2], _text(read, file))[1] for file in sorted(files)}
+    files = {file for table in read.tables.values() for file in table.files}
+    roots = {f: _without_root(read, f)[1] for f in sorted(files) if not f.endswith(("counts.json", "csv"))}
     printed = set(roots.values()) - {None}
-    if len(files) > 1 and len(printed) == 1 and read.digest not in printed:
+    if len(roots) > 1 and len(printed) == 1 and read.digest not in printed:
         said = f"its Merkle root is {read.digest}, and all tables print {printed.pop()}"
         yield _where(read, "manifests.json"), said, ""
         return
@@ -146,7 +119,7 @@ def _table(read: Published, thing: Thing) -> Iterator[Problem]:
     """Each of a table's files is the one that its entry names, but for the root."""
     for file, entry in thing.files.items():
         if file != "counts.json":
-            text, _ = without_root(file.rpartition(".")[2], _text(read, file))
+            text, _ = _without_root(read, file)
             if hashlib.sha256(text.encode()).hexdigest() != entry["sha256"]:
                 yield _where(read, file), f"is not the file that manifests.json has for {_called(thing)}", thing.key
 
@@ -199,7 +172,8 @@ def _proof(
         yield _where(read, file), "is not there, or cannot be read", ""
         return
     right: dict[str, dict[str, Any]] = {}
-    place = _leaves(read.entries)
+    leaves = [key for key in sorted(read.entries) if read.entries[key]["kind"] not in verify.APART]
+    place = {key: i for i, key in enumerate(leaves)}
     for (row, column), thing in cells.items():
         try:
             claim = held["cells"][row][column]
@@ -216,13 +190,8 @@ def _proof(
             yield _where(read, file), f"{row} / {column}: {error}", thing.key
         except (LookupError, TypeError, AttributeError, ValueError):
             yield _where(read, file), f"{row} / {column}: has no proof that can be read", thing.key
-    if len(right) and _text(read, file) != pretty({"table": table, "root": read.digest, "cells": right}):
+    if right and _text(read, file) != pretty({"table": table, "root": read.digest, "cells": right}):
         yield _where(read, file), "is not what follows from manifests.json and its metrics", ""
-
-
-def _leaves(entries: dict[str, dict[str, Any]]) -> dict[str, int]:
-    leaves = [key for key in sorted(entries) if entries[key]["kind"] not in verify.APART]
-    return {key: i for i, key in enumerate(leaves)}
 
 
 def _metrics(read: Published, texts: dict[str, str]) -> Iterator[Problem]:
@@ -237,20 +206,17 @@ def _metrics(read: Published, texts: dict[str, str]) -> Iterator[Problem]:
     if _text(read, "metrics.json") == pretty(held):
         return
     said, different = _json(read, "metrics.json"), ""
-    for table, row, column in sorted(read.cells):
-        try:
-            same = said[table][row][column] == held[table][row][column]
-        except (LookupError, TypeError):
-            same = False
-        if not same:
-            different = f": first in {table} / {row} / {column}"
-            break
+    for table, row, column in sorted(read.cells, reverse=True):
+        with suppress(LookupError, TypeError):
+            if said[table][row][column] == held[table][row][column]:
+                continue
+        different = f": first in {table} / {row} / {column}"
     yield _where(read, "metrics.json"), f"does not have the cells' metrics{different}", ""
 
 
 def _data(read: Published) -> Iterator[Problem]:
     """data.json has each data set's config, and what was counted when it was made."""
-    held, wrong = _json(read, "data.json"), ""
+    held = _json(read, "data.json")
     sets = {key: thing for key, thing in read.things.items() if thing.kind in ("dataset", "tokens")}
     if not isinstance(held, dict) or held.keys() != sets.keys() or _text(read, "data.json") != pretty(held):
         yield _where(read, "data.json"), "does not have the data sets of manifests.json, and them alone", ""
@@ -259,8 +225,7 @@ def _data(read: Published) -> Iterator[Problem]:
         counts = {name: value for name, value in held[key].items() if name != "config"}
         digest = hashlib.sha256(pretty(counts).encode()).hexdigest()
         if held[key].get("config") != thing.parts["config"] or digest != thing.files["counts.json"]["sha256"]:
-            wrong = f"what it says of {_called(thing)} is not what was published"
-            yield _where(read, "data.json"), wrong, key
+            yield _where(read, "data.json"), f"what it says of {_called(thing)} is not what was published", key
 
 
 def _names(read: Published) -> Iterator[Problem]:
@@ -271,7 +236,7 @@ def _names(read: Published) -> Iterator[Problem]:
 
 
 def _called(thing: Thing) -> str:
-    return f"{thing.key} ({thing.kind} {thing.title})"
+    return f"{thing.key} ({thing})"
 
 
 def files_of(read: Published) -> set[str]:
@@ -282,7 +247,5 @@ def files_of(read: Published) -> set[str]:
 
 
 def others(read: Published) -> list[str]:
-    """Files that no job has written. Folders are other people's, and a report is drawn from the rest."""
-    folder: Path = read.root / "results" / read.study
-    there = {file.name for file in folder.iterdir() if file.is_file() and file.suffix != ".html"}
-    return sorted(there - files_of(read))
+    """Files that no job has written."""
+    return sorted({file.name for file in published.files(read.root, read.study)} - files_of(read))

@@ -36,12 +36,12 @@ def planned(scope: Scope, report: Report) -> Plan | None:
 def stale(scope: Scope, plan: Plan, report: Report) -> None:
     """Note what differs between the published things and the plan, where it begins."""
     read = scope.published
-    report.count(LEVEL, "things that configs and code ask for").of += len(scope.things)
-    asked = {key for key in plan.nodes if key != plan.target.key}
-    report.count(LEVEL, "things that configs and code ask for").checked += len(scope.things)
+    counted, asked = report.count(LEVEL, "things that configs and code ask for"), plan.nodes.keys() - {plan.target.key}
+    counted.checked = counted.of = len(scope.things)
     if _same(scope, plan, asked):
         return
     if scope.lost or report.broken & {thing.key for thing in scope.things if thing.key not in asked}:
+        counted.checked = 0
         report.say_unchecked(LEVEL, "", "the chain is broken, so it is not compared with today's configs and code")
         return
     tables = {name: thing.key for name, thing in read.tables.items()}
@@ -52,7 +52,7 @@ def stale(scope: Scope, plan: Plan, report: Report) -> None:
         if scope.whole or _reaches(scope, group, cells):
             report.stale += _findings(plan, group)
     if scope.whole:
-        report.stale += _others(scope, plan, asked, len(report.stale) > before)
+        report.stale += _others(scope, plan, len(report.stale) > before)
 
 
 def _same(scope: Scope, plan: Plan, asked: set[str]) -> bool:
@@ -103,7 +103,7 @@ def _files(plan: Plan, cause: Cause, where: tuple[str, ...]) -> Iterator[str]:
     yield from sorted(of_recipes) or [f"configs/studies/{plan.checked.name}.yaml"]
 
 
-def _others(scope: Scope, plan: Plan, asked: set[str], explained: bool) -> Iterator[Finding]:
+def _others(scope: Scope, plan: Plan, explained: bool) -> Iterator[Finding]:
     """Cells that came or went, and what no cell tells."""
     file = f"configs/studies/{scope.study}.yaml"
     today, read = as_planned(plan).cells, scope.published.cells

@@ -36,14 +36,13 @@ def _said(value: Any) -> str:
 
 def judge(level: str, thing: Thing, answer: Answer, why: str, rule: Reproduction, report: Report) -> None:
     """Compare the metrics, and say that this rule was applied."""
-    where = f"store/{thing.area}/{thing.key}"
     if not answer.scores:
-        said = f"{thing.kind} {thing.title}: other bytes come out, and nothing scores it; {why}"
-        report.say_unchecked(level, where, said, thing.key)
+        said = f"{thing}: other bytes come out, and nothing scores it; {why}"
+        report.say_unchecked(level, thing.place, said, thing.key)
         return
     shown = ", ".join(f"{metric} {old:.6f}, now {new:.6f}" for metric, (old, new) in answer.scores.items())
-    said = f"{thing.kind} {thing.title}: {shown}; within {rule.tolerance:g} counts as the same, as {why}"
+    said = f"{thing}: {shown}; within {rule.tolerance:g} counts as the same, as {why}"
     if all(abs(new - old) <= rule.tolerance for old, new in answer.scores.values()):
         report.notes.append(said)
     else:
-        report.say_wrong(level, where, said, thing.key)
+        report.say_wrong(level, thing.place, said, thing.key)

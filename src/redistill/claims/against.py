@@ -6,12 +6,13 @@ from typing import Any
 
 from redistill.claims import numbers
 from redistill.claims.claimed import DEFAULT_MARGIN
-from redistill.claims.decide import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Decision, Sample, decide
-from redistill.claims.numbers import Number, Place
+from redistill.claims.decide import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Decision, decide
+from redistill.claims.numbers import Number
 from redistill.claims.verdict import NOT_COMPARED, variance_of_examples
 from redistill.errors import RedistillError
-from redistill.provenance import published
 from redistill.provenance.published import Published
+from redistill.questions.sides import side
+from redistill.questions.state import Place, whole
 
 SAME_BYTES = "same bytes"
 ORDER = (SAME_BYTES, REPRODUCED, NOT_REPRODUCED, UNDECIDED, NOT_COMPARED)
@@ -48,12 +49,14 @@ class Rerun:
 def against(
     root: Path, study: str, other: str, table: str | None = None, margin: float = DEFAULT_MARGIN
 ) -> list[Rerun]:
-    """Every cell of a study against the cell in the same place of `other`: a commit, another study, or COMMIT:STUDY.
+    """Every cell of a study against the cell in the same place of `other`: a commit, another study, or STUDY@COMMIT.
 
     Raises:
-        RedistillError: there are no such results, or no place is in both.
+        RedistillError: there are no such results, no such table, or no place is in both.
     """
-    here, there = published.read(root, study), _other(root, study, other)
+    here, there = whole(root, study), side(root, other, study)
+    if table is not None:
+        here.find_cells(table, None, None)
     ours, theirs = (numbers.of_cells(side, table) for side in (here, there))
     if not ours.keys() & theirs.keys():
         raise RedistillError(f"{other} has no cell in a place in which {study} has one: there is nothing to compare")
@@ -61,13 +64,6 @@ def against(
     found += [Rerun(place, NOT_COMPARED, reason="it is only here") for place in ours.keys() - theirs.keys()]
     found += [Rerun(place, NOT_COMPARED, reason=f"it is only in {other}") for place in theirs.keys() - ours.keys()]
     return sorted(found, key=lambda one: (ORDER.index(one.verdict), one.place))
-
-
-def _other(root: Path, study: str, other: str) -> Published:
-    if other in published.studies(root) and other != study:
-        return published.read(root, other)
-    commit, _, named = other.partition(":")
-    return published.read(root, named or study, commit)
 
 
 def _compared(here: Published, ours: Number, there: Published, theirs: Number, margin: float) -> Rerun:
@@ -97,21 +93,13 @@ def _decided(here: Published, ours: Number, there: Published, theirs: Number, ma
     if examples is None:
         why = "the examples are others, and how far that moves the number only predictions tell"
         return Decision(UNDECIDED, None, None, None, why)
-    return decide(ours.sample, _drawn(theirs.sample), margin, examples)
+    return decide(ours.sample, theirs.sample, margin, examples)
 
 
-def _drawn(sample: Sample) -> float | Sample:
-    return sample if sample.drawn else sample.mean
-
-
-def _dataset(of: Published, number: Number) -> list[str]:
-    """The digests of the data sets of a cell's runs: equal ones have the same examples."""
-    direct = of.things[number.key].inputs.values()
-    inputs = [key for run in direct for role, key in of.things[run].inputs.items() if role in ("dataset", "dev")]
-    inputs += [key for role, key in of.things[number.key].inputs.items() if role == "dataset"]
-    return sorted({digest for key in inputs for digest in _dev(of, key)})
-
-
-def _dev(of: Published, key: str) -> list[str]:
-    files = of.things[key].files
-    return [files[name]["sha256"] for name in files if name == "dev.parquet"]
+def _dataset(of: Published, number: Number) -> set[str]:
+    """The digests of the `dev` of a cell's runs: equal ones have the same examples."""
+    cell = of.things[number.key]
+    data = [thing.inputs.get(role) for thing in (cell, *(of.things[key] for key in cell.inputs.values()))
+            for role in ("dataset", "dev")]  # fmt: skip
+    files = [of.things[key].files for key in data if key is not None]
+    return {held["dev.parquet"]["sha256"] for held in files if "dev.parquet" in held}

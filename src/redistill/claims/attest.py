@@ -7,7 +7,6 @@ and on what kind of machine; no name of a host or a user.
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from redistill.audit import again as making
 from redistill.audit.comparable import differences
 from redistill.audit.sample import drawn
 from redistill.claims import envelopes, parted, traces
+from redistill.claims.declared import RUNS
 from redistill.claims.steps import traced
 from redistill.errors import RedistillError
 from redistill.provenance import scrub, store
@@ -27,48 +27,33 @@ from redistill.provenance.published import Published, Thing
 PAYLOAD_TYPE = "application/vnd.redistill.attestation+json"
 SCHEMA = 1
 SAME, DIFFERS, NOT_MADE = "same bytes", "differs", "not made"
-TRAINED = ("run", "baseline")  # kinds of things that are made again
 SAMPLE = "5%"
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Which runs are taken: `asked` of them, such as `3` or `5%`, drawn by a seed and the root."""
-
-    asked: str = SAMPLE
-    seed: int = 0
-
-    def of(self, runs: Sequence[Thing], root: str) -> list[Thing]:
-        """The runs that are drawn: whoever knows root and seed can tell that none was left out for what it gave.
-
-        Raises:
-            RedistillError: `asked` is no number and no share.
-        """
-        return drawn(runs, self.asked, self.seed, root)
 
 
 def runs_behind(made: Published, cells: Iterable[str] | None = None) -> list[Thing]:
     """The runs and baselines behind cells, by their keys, or behind everything: teachers among them."""
     reached = made.things.values() if cells is None else made.upstream(cells)
-    return [thing for thing in reached if thing.kind in TRAINED]
+    return [thing for thing in reached if thing.kind in RUNS]
 
 
 def attest(
-    made: Published, key_file: Path, runs: Sequence[Thing], sample: Sample, of: int, trace: bool = False
+    made: Published, key_file: Path, among: Sequence[Thing], asked: str = SAMPLE, seed: int = 0, trace: bool = False
 ) -> Path:
-    """Make these runs again and sign what came of it; with `trace`, publish the digests of their steps too.
+    """Make a sample of these runs again and sign what came of it; with `trace`, publish the digests of their steps too.
 
     Where a run comes out different, its steps are traced and compared with what others have published.
 
     Args:
-        sample: how the runs were drawn.
-        of: among how many.
+        asked: how many are taken, such as `3` or `5%`. They are drawn by the seed and the study's root: whoever knows
+            both can tell that none was left out for what it gave.
 
     Raises:
         SignatureError: the file of the key is no private key.
-        RedistillError: not one of the runs could be made again, which says why; nothing is signed.
+        RedistillError: `asked` is no number and no share; or not one of the runs could be made again, which says why.
+            Nothing is signed then.
     """
     envelopes.signed({}, PAYLOAD_TYPE, key_file)  # a key that cannot sign is refused before anything is trained
+    runs = drawn(among, asked, seed, made.digest)
     found = [_again(made, run, trace) for run in runs]
     if all(run["outcome"] == NOT_MADE for run in found):
         why = f": {found[0]['said']}" if found else ""
@@ -78,7 +63,7 @@ def attest(
         "study": made.study,
         "root": made.digest,
         "date": iso(time.time()),
-        "sample": {"asked": sample.asked, "seed": sample.seed, "of": of},
+        "sample": {"asked": asked, "seed": seed, "of": len(among)},
         "code": code(made.root),
         "machine": _machine(runs),
         "environment": {name: environment(made.root)[name] for name in ("python", "libc", "lock", "image")},
@@ -135,20 +120,16 @@ def _scores(made: Published, run: Thing, folder: Path) -> dict[str, dict[str, fl
 
 def _traced(made: Published, run: Thing, differs: bool) -> dict[str, Any]:
     """The traces that were published of a run, and where it parts from the others' if it differs."""
+    where: dict[str, Any] = {}
     try:
         if differs:
             found = parted.parting(made, run)
-            where = {"parted": {"words": found.words, **_place(found.at)}}
+            written, where["words"] = found.written, found.words
+            if (at := found.at) is not None:
+                where |= {"stage": at.stage, "step": at.step, "tensors": list(at.tensors[: traces.NAMED])}
         else:
-            found = parted.Parting(
-                None, [], [traces.write_steps(made.root, made.study, run.key, traced(made.root, run))]
-            )
-            where = {}
+            written = [traces.write_steps(made.root, made.study, run.key, traced(made.root, run))]
     except RedistillError as error:  # a baseline has no steps
         return {"parted": {"words": [scrub.text(str(error), made.root)]}} if differs else {}
-    files = {file.name: store.sha256_file(file) for file in found.written}
-    return {**where, "traces": files}
-
-
-def _place(at: traces.Parted | None) -> dict[str, Any]:
-    return {} if at is None else {"stage": at.stage, "step": at.step, "tensors": list(at.tensors[: traces.NAMED])}
+    traced_in = {"traces": {file.name: store.sha256_file(file) for file in written}}
+    return {"parted": where, **traced_in} if differs else traced_in

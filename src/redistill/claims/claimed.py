@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from redistill.claims.numbers import SUBMISSIONS, Place
+from redistill.claims.numbers import SUBMISSIONS
 from redistill.config import schema
 from redistill.config.checked import Checked
 from redistill.config.claims import GLUE_TEST
+from redistill.questions.state import Place
 
 # Two groups that fine-tune the same BERT by the same recipe agree within a point in 14 of 18 published test scores, and
 # what methods gain over each other is often one to two: a wider margin would call many a gain reproduced that is gone.

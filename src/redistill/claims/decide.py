@@ -6,10 +6,12 @@ print, so either answer is wrong in at most 5 % of all studies, whatever is true
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import fmean, stdev
+
+from redistill.questions.kinds import plural
 
 LEVEL = 0.95
 POWER = 0.8  # with which the number of seeds that is told would decide, were mean and spread what they seem
@@ -125,6 +127,14 @@ def _quantile(freedom: float, p: float) -> float:
     return float(ndtri(p) if math.isinf(freedom) else stdtrit(freedom, p))
 
 
+def several(intervals: Iterable[tuple[float | None, float | None]]) -> str:
+    """A line for whoever reads many verdicts: none is corrected for their number."""
+    count = sum(low is not None and low != high for low, high in intervals)
+    if count < 2:
+        return ""
+    return f"{count} verdicts rest on 95 % intervals, not corrected for their number: up to 5 of 100 such are wrong\n"
+
+
 def _one_run(who: str, difference: float, margin: float, examples: float) -> str:
     """Examples alone cannot decide: the spread between seeds comes on top of theirs, and nobody knows it."""
     where = "within" if abs(difference) <= margin else "outside"
@@ -137,7 +147,7 @@ def _one_run(who: str, difference: float, margin: float, examples: float) -> str
 
 def _why_undecided(ours: Sample, theirs: Sample, more: int | None, examples: float) -> str:
     if more is not None:
-        return f"{more} more seed{'s' if more > 1 else ''} would decide"
+        return f"{more} more {plural('seed', more)} would decide"
     if ours.drawn and not examples and not theirs.drawn:
         return f"the mean lies so near the edge of the margin that {MOST} seeds would not decide"
     few = "examples" if examples else "runs there"

@@ -14,8 +14,9 @@ from redistill.claims.sealed_plan import Seal
 from redistill.config import compose
 from redistill.errors import RedistillError
 from redistill.plan import Plan, make_plan
-from redistill.provenance import attempts, published, record
+from redistill.provenance import attempts, published
 from redistill.provenance.record import Record
+from redistill.questions.why import record_of
 
 SEED = " · seed "
 
@@ -35,13 +36,13 @@ class Deviation:
         return f"{self.kind}: {self.what}" + (f" (sealed on {self.sealed}, after results)" if self.sealed else "")
 
 
-def deviations(root: Path, plan: Plan) -> list[Deviation]:
+def deviations(plan: Plan) -> list[Deviation]:
     """How a study, as its configs and the store have it, departs from its sealed plan; nothing if it was followed.
 
     Raises:
         RedistillError: no plan was sealed, or the seals do not hold together.
     """
-    study = plan.checked.name
+    root, study = plan.root, plan.checked.name
     seals = sealed_plan.chain(root, study)
     if not seals:
         raise RedistillError(f"no plan of {study} was sealed; `redistill plan {study} --seal --key FILE` does that")
@@ -97,8 +98,7 @@ def _of_table(name: str, old: Declared, new: Declared) -> Iterator[Deviation]:
     for row in [row for row in old["rows"] if row in new["rows"]]:
         for kind, word in (("seeds", "seed"), ("tasks", "column")):
             for what, one in _gone_and_new(old["rows"][row][kind], new["rows"][row][kind]):
-                known = word == "seed" or (one in old["columns"] and one in new["columns"])
-                if known:  # else the column was told of already
+                if kind == "seeds" or one in old["columns"].keys() & new["columns"].keys():  # else it was told already
                     yield Deviation(word, f"{one} was {what} in row {row} of table {name}")
     for what, one in _gone_and_new(old["comparisons"], new["comparisons"]):
         yield Deviation("comparison", f"{one} was {what} in table {name}")
@@ -189,7 +189,7 @@ def _of_others(root: Path, study: str) -> set[str]:
 
 def _again(root: Path, key: str, title: str, sealed: str) -> Iterator[Deviation]:
     """How often a run was made again, or failed, since the plan was sealed."""
-    noted = _record(root, key) or {}
+    noted = record_of(root, key) or {}
     for before in noted.get("made_before", []):
         if str(before["end"]) >= sealed:
             same = before["manifest"] == noted["output"]["manifest"]
@@ -201,16 +201,9 @@ def _again(root: Path, key: str, title: str, sealed: str) -> Iterator[Deviation]
             yield Deviation("rerun", f"{title} ({key}) failed on {attempt['end']}: {attempt['said'][:200]}")
 
 
-def _record(root: Path, key: str) -> Record | None:
-    try:
-        return record.read(record.place(root, key))
-    except (OSError, record.RecordError):
-        return None
-
-
 def _records(root: Path) -> Iterator[Record]:
     """The records of runs, in the order of their making."""
-    found = [(file.stem, _record(root, file.stem)) for file in (root / "store" / "records").glob("*.json")]
+    found = [(file.stem, record_of(root, file.stem)) for file in (root / "store" / "records").glob("*.json")]
     of_runs = [{**noted, "key": key} for key, noted in found if noted and noted["key_parts"]["kind"] in RUNS]
     yield from sorted(of_runs, key=lambda noted: str(noted["end"]))
 

@@ -8,10 +8,9 @@ from typing import Any
 
 from redistill.claims.decide import Sample
 from redistill.errors import IntegrityError, RedistillError
-from redistill.provenance import published as results
 from redistill.provenance.published import Published, Thing
+from redistill.questions.state import Place, json_of
 
-Place = tuple[str, str, str]
 SUBMISSIONS = "submissions"
 # What the server calls the one number that it gives of a file; of the others it names what it gives.
 SERVER = {"CoLA": "matthews", "AX": "matthews"}
@@ -21,6 +20,7 @@ SERVER = {"CoLA": "matthews", "AX": "matthews"}
 class Number:
     """What stands in one place of a study: each run's metric on a split of a task, times 100, by role or submission.
 
+    Unlike the number of `questions.state`, which is what a table prints, it is checked against the cell's manifest.
     `whole` tells whether the examples are all that its source has in that split: those that others report on.
     """
 
@@ -51,29 +51,17 @@ def of_cells(published: Published, table: str | None = None) -> dict[Place, Numb
     proofs: dict[str, Any] = {}
     for place, thing in published.cells.items():
         if table in (None, place[0]):
-            proof = proofs.setdefault(place[0], _proof(published, place[0]))
-            found[place] = _number(published, place, thing, _metrics(published, proof, place, thing))
+            if place[0] not in proofs:
+                proofs[place[0]] = json_of(published, f"{place[0]}.proof")
+            found[place] = _number(published, place, thing, _metrics(published, proofs[place[0]], place, thing))
     return found
 
 
-def _proof(published: Published, table: str) -> Any:
-    name = f"results/{published.study}/{table}.proof.json"
-    try:
-        if published.commit is not None:
-            return json.loads(results.shown(published.root, published.commit, name))["cells"]
-        return json.loads((published.root / name).read_text(encoding="utf-8"))["cells"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        why = error.__class__.__name__
-        raise RedistillError(
-            f"{name}: cannot be read ({why}); `redistill publish {published.study}` writes it again"
-        ) from None
-
-
-def _metrics(published: Published, proof: Any, place: Place, thing: Thing) -> dict[str, Any]:
+def _metrics(published: Published, proof: dict[str, Any], place: Place, thing: Thing) -> dict[str, Any]:
     """A cell's metrics.json, of which the table's proof has a copy."""
     where = f"results/{published.study}/{place[0]}.proof.json"
     try:
-        text: str = proof[place[1]][place[2]]["metrics.json"]
+        text: str = proof["cells"][place[1]][place[2]]["metrics.json"]
     except (LookupError, TypeError):
         raise RedistillError(
             f"{where} has no cell {' / '.join(place[1:])}; `redistill publish {published.study}` writes it again"

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from redistill.claims import traces
+from redistill.claims.declared import RUNS
 from redistill.claims.steps import WEIGHTS, Traced, traced
 from redistill.claims.traces import Parted
-from redistill.errors import RedistillError, nearest
+from redistill.errors import RedistillError
 from redistill.provenance.published import Published, Thing
+from redistill.questions.state import thing_with
 
 
 @dataclass(frozen=True)
@@ -70,20 +72,19 @@ def into(made: Published, thing: Thing, stage: int, step: int) -> Parting:
 
 
 def _compared(mine: Path, others: Iterable[Path]) -> list[str]:
-    words = []
-    for file in others:
-        from redistill.training.trace import compare
+    from redistill.training.trace import compare
 
-        words.append(f"against {file.name}: {compare(mine, file)}")
-    return words
+    return [f"against {file.name}: {compare(mine, file)}" for file in others]
 
 
 def run_of(made: Published, key: str) -> Thing:
-    """The run with this key.
+    """The run or baseline whose key is this, or begins so.
 
     Raises:
-        RedistillError: the study has none.
+        RedistillError: the study has none, or several.
     """
-    if key not in made.things:
-        raise RedistillError(f"{made.study} has no {key}; {nearest(key, made.things)}")
-    return made.things[key]
+    thing = thing_with(made.things, key)
+    if thing is None or thing.kind not in RUNS:
+        what = f"it is the {thing.kind} {thing.title}; " if thing else ""
+        raise RedistillError(f"{made.study} has no run {key}: {what}results/{made.study}/runs.tsv lists its runs")
+    return thing

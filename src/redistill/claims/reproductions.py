@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from redistill.claims import attest, envelopes
 from redistill.errors import RedistillError
-from redistill.provenance import published
 from redistill.provenance.keys import canonical
 from redistill.provenance.published import Published
+from redistill.questions.kinds import plural
+from redistill.questions.state import whole
 
 KIND = ("system", "machine", "processor", "vendor", "family", "model", "features", "devices")  # of a machine
 
@@ -29,15 +30,11 @@ class Reproduced(NamedTuple):
     contradicted: int
 
     def __str__(self) -> str:
-        said = (
-            f"{_counted(self.machines, 'machine')}, {_counted(self.families, 'processor family', 'processor families')}"
-        )
-        apart = f"; other bytes on {_counted(self.contradicted, 'machine')}" if self.contradicted else ""
-        return f"{said}; {self.runs} of {self.of} runs made again somewhere{apart}"
-
-
-def _counted(count: int, one: str, many: str = "") -> str:
-    return f"{count} {one if count == 1 else many or f'{one}s'}"
+        machines = f"{self.machines} {plural('machine', self.machines)}"
+        families = f"{self.families} {plural('processor family', self.families)}"
+        said = f"{machines}, {families}; {self.runs} of {self.of} runs made again somewhere"
+        other = f"; other bytes on {self.contradicted} {plural('machine', self.contradicted)}"
+        return said + other if self.contradicted else said
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,7 @@ def reproductions(root: Path, study: str, trusted: Collection[str] | None = None
     Raises:
         RedistillError: the study has no results.
     """
-    made = published.read(root, study)
+    made = whole(root, study)
     same: dict[str, set[str]] = defaultdict(set)  # runs by machine
     apart: dict[str, set[str]] = defaultdict(set)
     families: dict[str, str] = {}
@@ -124,10 +121,10 @@ def reproductions(root: Path, study: str, trusted: Collection[str] | None = None
     found = {}
     for place, cell in sorted(made.cells.items()):
         runs = {run.key for run in attest.runs_behind(made, [cell.key])}
-        whole = [machine for machine, keys in same.items() if runs <= keys - apart[machine]]
+        there = [machine for machine, keys in same.items() if runs <= keys - apart[machine]]
         somewhere = runs & set().union(*same.values())
         found[" / ".join(place)] = Reproduced(
-            len(whole), len({families[machine] for machine in whole}), len(somewhere), len(runs),
+            len(there), len({families[machine] for machine in there}), len(somewhere), len(runs),
             sum(bool(runs & keys) for keys in apart.values()),
         )  # fmt: skip
     return found

@@ -62,15 +62,15 @@ def _kept(root: Path, study: str, digest: str) -> Path:
     return envelopes.folder(root, study) / "plans" / f"{digest}.json"
 
 
-def seal_plan(root: Path, plan: Plan, key_file: Path) -> tuple[Seal, bool]:
+def seal_plan(plan: Plan, key_file: Path) -> tuple[Seal, bool]:
     """Seal a plan as it is now; the seal before is kept. Returns the seal, and whether it is new.
 
     Raises:
         SignatureError: the file of the key is no private key.
         RedistillError: the seals that there are do not hold together, so that none can be added.
     """
-    study, before = plan.checked.name, chain(root, plan.checked.name)
-    said = declared.declared(plan)
+    root, study = plan.root, plan.checked.name
+    before, said = chain(root, study), declared.declared(plan)
     if before and before[0].declared == said:
         return before[0], False
     runs = declared.runs_of(said)

@@ -19,10 +19,8 @@ from redistill.provenance import store
 from redistill.provenance.keys import canonical, sha256_text
 
 SCHEMA = 1
-PIECE, WHOLE = (
-    4,
-    16,
-)  # digits of a tensor's digest, and of a line's: the step is certain, a tensor but for one in 65,536
+WHOLE = 16  # digits of a line's digest: the step is certain
+PIECE = 4  # of a tensor's: one in 65,536 is missed
 NAMED = 3  # tensors that are told of
 
 

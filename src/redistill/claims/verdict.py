@@ -8,12 +8,13 @@ from typing import Any
 from redistill.claims import claimed, numbers
 from redistill.claims.claimed import Claim
 from redistill.claims.decide import UNDECIDED, Decision, Sample, decide
-from redistill.claims.numbers import SUBMISSIONS, Number, Place
+from redistill.claims.numbers import SUBMISSIONS, Number
 from redistill.config.check import check
 from redistill.config.checked import Checked
 from redistill.errors import RedistillError, nearest
-from redistill.provenance import published
 from redistill.provenance.published import Published
+from redistill.questions.kinds import plural
+from redistill.questions.state import Place, whole
 
 NOT_COMPARED = "not compared"
 
@@ -56,7 +57,7 @@ class Verdict:
 
 def _interval(of: Verdict) -> str:
     between = "" if of.low is None or of.high is None else f", 95 % from {of.low:.2f} to {of.high:.2f}"
-    return f"{between} ({of.seeds} run{'s' if of.seeds != 1 else ''})"
+    return f"{between} ({of.seeds} {plural('run', of.seeds)})"
 
 
 def verdicts(root: Path, study: str, table: str | None = None) -> list[Verdict]:
@@ -73,7 +74,7 @@ def verdicts(root: Path, study: str, table: str | None = None) -> list[Verdict]:
     claims = [claim for claim in claimed.of_study(checked) if table in (None, claim.place[0])]
     if not claims:
         return []
-    made = published.read(root, study)
+    made = whole(root, study)
     there = numbers.of_cells(made)
     said = {(number.place, number.metric): number for number in numbers.of_submissions(made, _files(checked))}
     return [_judged(made, claim, _found(claim, there, said)) for claim in claims]

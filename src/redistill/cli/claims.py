@@ -9,6 +9,7 @@ import typer
 from redistill.cli.application import DEFAULT_STUDY, StudyArgument, app, root_of_project
 from redistill.errors import RedistillError
 from redistill.plan import Plan, make_plan
+from redistill.questions.kinds import plural
 
 PANEL = "Trust"
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON")]
@@ -17,16 +18,18 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON")]
 @app.command(rich_help_panel=PANEL)
 def verdict(study: StudyArgument = DEFAULT_STUDY,
             table: Annotated[str | None, typer.Option("--table", "-T", help="Only this table")] = None,
-            other: Annotated[str | None, typer.Option("--against", help="Judge this instead: the study's results at a "
-                             "commit, those of another study, or COMMIT:STUDY")] = None,
+            other: Annotated[str | None, typer.Option("--against", help="Compare with this instead: another study's "
+                             "results, those at a commit, or STUDY@COMMIT")] = None,
             margin: Annotated[float | None, typer.Option("--margin", min=0, help="Points, for --against; 1.0 if not "
                               "given")] = None,
             as_json: JsonOption = False) -> None:  # fmt: skip
     """Say of each published number that a study names whether it was reproduced; exit 1 if one was not."""
     from redistill.claims import against, verdict
     from redistill.claims.claimed import DEFAULT_MARGIN
-    from redistill.claims.decide import NOT_REPRODUCED
+    from redistill.claims.decide import NOT_REPRODUCED, REPRODUCED, several
 
+    if margin is not None and other is None:
+        raise RedistillError("--margin is for --against: each claim has its own, `margin` in the study or its file")
     root = root_of_project()
     found: list[verdict.Verdict] | list[against.Rerun]
     if other is None:
@@ -39,7 +42,11 @@ def verdict(study: StudyArgument = DEFAULT_STUDY,
         for one in found:
             print(one)
         counts = {one.verdict: sum(other.verdict == one.verdict for other in found) for one in found}
-        print(", ".join(f"{count} {what}" for what, count in counts.items()) or _no_claims(study))
+        print(
+            ", ".join(f"{count} {what}" for what, count in counts.items())
+            or f"{study} names no published numbers: say which in `claims` of a table (docs/claims.md)"
+        )
+        print(several([(one.low, one.high) for one in found if one.verdict in (REPRODUCED, NOT_REPRODUCED)]), end="")
         _say_deviations(root, study)
     if any(one.verdict == NOT_REPRODUCED for one in found):
         sys.exit(1)
@@ -61,17 +68,16 @@ def attest(study: StudyArgument = DEFAULT_STUDY,
     """Make a sample of a study's runs again on this machine, and sign whether they came out the same; exit 1 if not."""
     from redistill.claims import attest, parted
     from redistill.claims.envelopes import read
-    from redistill.provenance import published
+    from redistill.questions.state import whole
 
     if key is None:
         raise RedistillError("say with whose name, --key FILE; `redistill keygen FILE` makes a key")
-    made = published.read(root_of_project(), study)
-    cells = None if (table, row, column) == (None, None, None) else made.find_cells(table, row, column).values()
-    among = attest.runs_behind(made, None if cells is None else [cell.key for cell in cells])
-    if run:
-        among = [parted.run_of(made, named) for named in run]
-    drawn = attest.Sample(sample or (attest.SAMPLE if cells is None and not run else "100%"), seed)
-    file = attest.attest(made, key, drawn.of(among, made.digest), drawn, len(among), trace)
+    made = whole(root_of_project(), study)
+    whole_study = (table, row, column) == (None, None, None)
+    cells = None if whole_study else [cell.key for cell in made.find_cells(table, row, column).values()]
+    among = [parted.run_of(made, named) for named in run] if run else attest.runs_behind(made, cells)
+    asked = sample or (attest.SAMPLE if whole_study and not run else "100%")
+    file = attest.attest(made, key, among, asked, seed, trace)
     value, _ = read(file, attest.PAYLOAD_TYPE)
     for one in value["runs"]:
         print(f"{one['outcome']:10}  {one['title']} ({one['key']}){_more(one)}")
@@ -123,9 +129,9 @@ def parted(run: Annotated[str, typer.Argument(help="Key of a published run")], s
            ) -> None:  # fmt: skip
     """Train a run once more beside the store; say in which step and tensor it parts from the traces of others."""
     from redistill.claims import parted
-    from redistill.provenance import published
+    from redistill.questions.state import whole
 
-    made = published.read(root_of_project(), study)
+    made = whole(root_of_project(), study)
     thing = parted.run_of(made, run)
     found = parted.parting(made, thing) if step is None else parted.into(made, thing, stage, step)
     for line in found.words:
@@ -140,7 +146,7 @@ def seal_plan(plan: Plan, key: Path | None) -> None:
 
     if key is None:
         raise RedistillError("say with whose name, --key FILE; `redistill keygen FILE` makes a key")
-    seal, new = sealed_plan.seal_plan(plan.root, plan, key)
+    seal, new = sealed_plan.seal_plan(plan, key)
     runs = declared.runs_of(seal.declared)
     rows = sum(len(table["rows"]) for table in seal.declared["tables"].values())
     where = sealed_plan.place(plan.root, plan.checked.name).relative_to(plan.root)
@@ -157,9 +163,9 @@ def _say_deviations(root: Path, study: str) -> None:
     from redistill.claims import deviations, sealed_plan
 
     if sealed_plan.place(root, study).is_file():
-        count = len(deviations.deviations(root, make_plan(root, study)))
+        count = len(deviations.deviations(make_plan(root, study)))
         more = f": `redistill plan {study} --deviations` lists them" if count else ""
-        print(f"{count} deviations from the sealed plan{more}")
+        print(f"{count} {plural('deviation', count)} from the sealed plan{more}")
 
 
 def _stopping(said: dict[str, Any]) -> str:
@@ -172,16 +178,13 @@ def show_deviations(plan: Plan) -> None:
     """What `redistill plan --deviations` does."""
     from redistill.claims.deviations import deviations
 
-    found = deviations(plan.root, plan)
+    found = deviations(plan)
     for one in found:
         print(one)
-    print(f"{len(found)} deviations from the sealed plan" if found else "the sealed plan was followed")
     if found:
+        print(f"{len(found)} {plural('deviation', len(found))} from the sealed plan")
         sys.exit(1)
-
-
-def _no_claims(study: str) -> str:
-    return f"{study} names no published numbers: say which in `claims` of a table (docs/claims.md)"
+    print("the sealed plan was followed")
 
 
 def _print_json(value: object) -> None:

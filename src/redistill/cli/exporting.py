@@ -42,9 +42,7 @@ def query(where: Annotated[Path, typer.Argument(metavar="CRATE", help="Folder of
         return
     if any("=" not in pair for pair in given or ()):
         raise RedistillError("--with takes NAME=VALUE, such as --with package=torch")
-    values = dict(pair.split("=", 1) for pair in given or ())
-    text = Path(question).read_text(encoding="utf-8") if question.endswith(".rq") else question
-    columns, rows = queries.ask(where, text, values)
+    columns, rows = queries.ask(where, question, dict(pair.split("=", 1) for pair in given or ()))
     if as_json:
         print(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], ensure_ascii=False, indent=1))
         return

@@ -120,7 +120,6 @@ def pull(what: WhatArgument = None, study: OfStudyOption = None, table: TableOpt
 def prune(
     also: Annotated[list[str] | None, typer.Option("--also", help="A commit, whose results are kept too")] = None,
     history: Annotated[bool, typer.Option("--history", help="Keep what any commit's results name")] = False,
-    without: Annotated[list[str] | None, typer.Option("--without", help="A study that cannot be planned here")] = None,
     keep_days: Annotated[float, typer.Option("--keep-days", min=0, help="Keep what is younger")] = 0.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")] = False,
@@ -131,11 +130,14 @@ def prune(
 
     root = root_of_project()
 
-    def unreached() -> list[of.Garbage]:
+    def unreached() -> tuple[list[of.Garbage], list[str]]:
         commits = [*(also or []), *(reach.commits_with_results(root) if history else [])]
-        return of.garbage(root, reach.reached(root, commits, without or []), keep_days)
+        keys, elsewhere = reach.reached(root, commits)
+        return of.garbage(root, keys, keep_days), elsewhere
 
-    found = unreached()
+    found, elsewhere = unreached()
+    for study in elsewhere:
+        print(f"not planned on this machine, so what it asked for when it was begun last is kept: {study}")
     for one in found:
         print(f"{one.key}  {_bytes(one.size):>12}  {one.days:5.0f} days  {one.kind:10}  {one.title}")
     print(f"{len(found)} things that no table reaches, {_bytes(sum(one.size for one in found))}")
@@ -149,7 +151,7 @@ def prune(
     if not yes and not typer.confirm("Remove these?"):
         print("Nothing was removed.")
         return
-    still = {one.key for one in unreached()}  # it may have taken a while to answer
+    still = {one.key for one in unreached()[0]}  # it may have taken a while to answer
     removed = of.remove(root, [one for one in found if one.key in still])
     print(f"removed: {len(removed)} things, {_bytes(sum(one.size for one in removed))}")
 

@@ -1,6 +1,6 @@
 """Which files a crate has, laid out as in the project: so what reads a project reads a crate."""
 
-from collections.abc import Iterator
+from collections.abc import Set
 from pathlib import Path
 
 from redistill.errors import IntegrityError, RedistillError
@@ -41,8 +41,9 @@ def chosen(study: Study, runs: str) -> dict[str, Path]:
         if file.is_file() and file.suffix != ".html":
             found[file.relative_to(root).as_posix()] = file
     found["verify.py"] = Path(verify.__file__)
+    read = _read_by_cells(study)
     for thing in study.things:
-        for name in (*SEALS, *sorted(_of(study, thing, runs))):
+        for name in (*SEALS, *(name for name in sorted(thing.files) if _is_in(thing, name, runs, read))):
             file = thing.folder(root) / name
             if not file.is_file():
                 raise RedistillError(f"{file} is missing: `redistill pull` brings it; or ask for less with --runs none")
@@ -53,14 +54,12 @@ def chosen(study: Study, runs: str) -> dict[str, Path]:
     return found
 
 
-def _of(study: Study, thing: Thing, runs: str) -> Iterator[str]:
-    """The names of a thing's files that a crate has."""
-    read = {"none": set[str](), "predictions": _read_by_cells(study)}.get(runs)
-    for name in thing.files:
-        small = thing.area == "results" or name == "counts.json"
-        said = thing.area == "runs" and name in OF_RUNS and runs == "predictions"
-        if read is None or small or said or (thing.key in read and name in ("dev.parquet", "logits.npy")):
-            yield name
+def _is_in(thing: Thing, name: str, runs: str, read: Set[str]) -> bool:
+    """Whether a crate has this file of a thing; `read` are keys of what cells read beside runs."""
+    if runs == "all" or thing.area == "results" or name == "counts.json":
+        return True
+    said = name in OF_RUNS if thing.area == "runs" else thing.key in read and name in ("dev.parquet", "logits.npy")
+    return runs == "predictions" and said
 
 
 def _read_by_cells(study: Study) -> set[str]:

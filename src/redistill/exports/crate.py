@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from redistill.errors import RedistillError
+from redistill.errors import RedistillError, writing
 from redistill.exports import contents, graph, licences
 from redistill.exports.facts import Study, read
 from redistill.provenance import store, verify
@@ -84,15 +84,13 @@ def write(
     files = contents.chosen(study, runs)
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        crate = _crate(study, files, runs, licence, author)
-        crate.write(beside)
-        _sum_up(beside)
-        _check(beside, study)
-        if target.exists():
-            shutil.rmtree(target)
-        beside.rename(target)
-    except OSError as error:
-        raise RedistillError(f"{error.filename or target}: cannot be written: {error.strerror or error}") from None
+        with writing(target):
+            _crate(study, files, runs, licence, author).write(beside)
+            _sum_up(beside)
+            _check(beside, study)
+            if target.exists():
+                shutil.rmtree(target)
+            beside.rename(target)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return target, store.sha256_file(target / verify.SUMS)
@@ -103,6 +101,8 @@ def _refuse(root: Path, target: Path, force: bool) -> None:
     for taken in ("store", "results", "configs"):
         if target.is_relative_to(root / taken):
             raise RedistillError(f"{target} is in {taken}/, which holds other things: name another folder with --to")
+    if root.resolve().is_relative_to(target.resolve()):  # which may be a crate itself
+        raise RedistillError(f"{target} is the project, or holds it: name another folder with --to")
     if not os.path.lexists(target):
         return
     if target.is_symlink() or not target.is_dir():

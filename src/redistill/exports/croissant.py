@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from redistill.errors import RedistillError, nearest
+from redistill.errors import RedistillError, nearest, writing
 from redistill.exports import facts
 from redistill.exports.facts import Source
 from redistill.plan import Node, Plan, make_plan
@@ -47,13 +47,11 @@ def write(root: Path, study: str, task: str, to: Path) -> list[Path]:
     if target.is_dir() and (strange := sorted({f.name for f in target.iterdir()} - {METADATA, *splits})):
         raise RedistillError(f"{target / strange[0]} is no file of this data set: name another folder with --to")
     text = store.pretty(described(plan, node))
-    try:
+    with writing(target):
         target.mkdir(parents=True, exist_ok=True)
         for name in splits:
             shutil.copyfile(folder / name, target / name)
         store.write_atomically(target / METADATA, text)
-    except OSError as error:
-        raise RedistillError(f"{error.filename or target}: cannot be written: {error.strerror or error}") from None
     return [target / METADATA, *(target / name for name in splits)]
 
 
@@ -84,6 +82,7 @@ def described(plan: Plan, node: Node) -> dict[str, Any]:
     ]  # fmt: skip
     sets = [_records(folder / name, node) for name in splits]
     noted = record.place(plan.root, node.key)
+    finished = record.read(noted)["end"] if noted.is_file() else None
     task = plan.checked.tasks.get(node.title)
     title = task.title if task else node.title
     ctx = mlc.Context(conforms_to=VERSION)
@@ -96,7 +95,7 @@ def described(plan: Plan, node: Node) -> dict[str, Any]:
             license=list(dict.fromkeys(source.licence for source in sources)), distribution=files, record_sets=sets,
             cite_as="; ".join(dict.fromkeys(source.citation for source in sources)), version="1.0.0",
             url=next((source.url for source in sources if source.url), f"urn:redistill:thing:{node.key}"),
-            date_published=record.read(noted)["end"] if noted.is_file() else None,
+            date_published=finished,
         ).to_json()  # fmt: skip
     except (mlc.ValidationError, ValueError) as error:
         raise RedistillError(f"{node.title}: mlcroissant does not take its description: {error}") from None
@@ -109,9 +108,7 @@ def _sources(plan: Plan, node: Node) -> Iterator[Source]:
     known = facts.sources_on_file(plan.root)
     for before in plan.upstream([node.key]):
         if before.kind == "data":
-            files = store.read_manifest(before.folder(plan.root))["files"]
-            digests = {name: entry["sha256"] for name, entry in files.items()}
-            yield facts.source(known, before.key, before.kind, before.title, before.config, digests)
+            yield facts.source(known, before.kind, before.title, before.config)
 
 
 def _description(title: str, node: Node, sources: list[Source]) -> str:
@@ -147,9 +144,8 @@ def _kind(column: Any, node: Node) -> tuple[Any, str]:
     if of.is_list(column):
         shape = ",".join(map(str, node.config.get("image_shape") or (-1,)))
         return _kind(column.value_type, node)[0], shape
-    return mlc.DataType.TEXT if of.is_string(column) else mlc.DataType.INTEGER if of.is_integer(
-        column
-    ) else mlc.DataType.FLOAT, ""
+    kinds = mlc.DataType
+    return kinds.TEXT if of.is_string(column) else kinds.INTEGER if of.is_integer(column) else kinds.FLOAT, ""
 
 
 def _said(column: str, node: Node) -> str:

@@ -1,7 +1,7 @@
 """What exports say of a study: what was made and of what, how each thing came to be, and what its sources ask for."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +13,7 @@ from redistill.provenance import published, record, store
 from redistill.provenance.published import Published, Thing
 
 UNKNOWN = "unknown: not in configs/sources.yaml any more"
-# Kinds in the order in which a study makes them.
-KINDS = (
-    "data", "model", "dataset", "tokens", "baseline", "run", "outputs", "choice", "cell", "table", "submission",
-    "scores",
-)  # fmt: skip
+# What makes a thing of each kind does, in the order in which a study makes them.
 DOES = {
     "data": "Fetch data and verify it",
     "model": "Fetch a pretrained model and verify it",
@@ -39,13 +35,11 @@ class Source:
     """Where data or weights came from, and what configs/sources.yaml says of them today."""
 
     name: str
-    key: str
     kind: str
     licence: str
     citation: str
     note: str
     url: str | None
-    digests: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -111,7 +105,13 @@ def read(root: Path, study: str) -> Study:
     if wrong:
         raise RedistillError(f"results/{study}/{wrong[0]}; nothing was exported: `redistill audit {study}` says more")
     made = {key: _made(file) for key in found.things if (file := record.place(root, key)).is_file()}
-    return Study(found, _title(found), made, {source.key: source for source in _sources(root, found.things.values())})
+    known = sources_on_file(root)
+    sources = {
+        thing.key: source(known, thing.kind, thing.title, thing.parts["config"])
+        for thing in found.things.values()
+        if thing.kind in ("data", "model")
+    }
+    return Study(found, _title(found), made, sources)
 
 
 def _title(found: Published) -> str:
@@ -159,43 +159,30 @@ def _hardware(machine: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, ", ".join(machine[name])
 
 
-def _sources(root: Path, things: Iterable[Thing]) -> Iterator[Source]:
-    known = sources_on_file(root)
-    for thing in things:
-        if thing.kind in ("data", "model"):
-            digests = {name: entry["sha256"] for name, entry in sorted(thing.files.items()) if name != "counts.json"}
-            yield source(known, thing.key, thing.kind, thing.title, thing.parts["config"], digests)
-
-
 def sources_on_file(root: Path) -> list[schema.Source]:
     """What configs/sources.yaml has today."""
     known = compose.load(root / "configs" / "sources.yaml", "configs/sources.yaml")
     return [compose.validate(schema.Source, known.sub(name), name) for name in known.data]
 
 
-def source(
-    known: list[schema.Source], key: str, kind: str, title: str, fetched: dict[str, Any], digests: dict[str, str]
-) -> Source:
+def source(known: list[schema.Source], kind: str, title: str, fetched: dict[str, Any]) -> Source:
     """What is known of a source that was fetched as `fetched` says."""
     said = next((one for one in known if one.is_fetched_by(fetched)), None)
     licence, citation, note = (said.licence, said.citation, said.note) if said else (UNKNOWN, UNKNOWN, "")
-    return Source(title, key, kind, licence, citation, note, url(fetched["origin"]), digests)
+    return Source(title, kind, licence, citation, note, _page(fetched["origin"]))
 
 
-def url(origin: dict[str, Any]) -> str | None:
-    """A page of where a source is from; None where it is a folder of the user's."""
-    pages: dict[str, Callable[[], str]] = {
-        "pypi": lambda: f"https://pypi.org/project/{origin['package']}/{origin['version']}/",
-        "installed": lambda: f"https://pypi.org/project/{origin['package']}/",
-        "hub": lambda: _of_hub(origin),
-    }
-    return pages[origin["type"]]() if origin["type"] in pages else None
+def _page(origin: dict[str, Any]) -> str | None:
+    """Where a source is from; None where it is a folder of the user's."""
+    if origin["type"] == "hub":
+        folder = "datasets/" if origin["form"] == "dataset" else ""
+        tree = "" if origin["revision"] == "unpinned" else f"/tree/{origin['revision']}"
+        return f"https://huggingface.co/{folder}{origin['repository']}{tree}"
+    return page_of_package(origin["package"], origin.get("version", "")) if "package" in origin else None
 
 
-def _of_hub(origin: dict[str, Any]) -> str:
-    folder = "datasets/" if origin["form"] == "dataset" else ""
-    tree = "" if origin["revision"] == "unpinned" else f"/tree/{origin['revision']}"
-    return f"https://huggingface.co/{folder}{origin['repository']}{tree}"
+def page_of_package(package: str, version: str) -> str:
+    return f"https://pypi.org/project/{package}/{version}/" if version else f"https://pypi.org/project/{package}/"
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -209,31 +196,22 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def metrics(root: Path, thing: Thing) -> dict[str, Any]:
-    """What a cell's file says: the metric, and its value for each run.
+def number(root: Path, cell: Thing) -> tuple[float, int, str]:
+    """A cell's number, of how many runs it is the mean, and its metric.
 
     Raises:
-        IntegrityError: it is not the file that results/ knows.
+        IntegrityError: its file is not the one that results/ knows.
         RedistillError: it is not in the store.
     """
-    file = thing.folder(root) / "metrics.json"
-    verified(thing, file, "metrics.json")
-    said: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return said
-
-
-def verified(thing: Thing, file: Path, name: str) -> None:
-    """Make sure that a file is the one that results/ knows.
-
-    Raises:
-        IntegrityError: it is another.
-        RedistillError: it is not there.
-    """
+    file = cell.folder(root) / "metrics.json"
     if not file.is_file():
         raise RedistillError(
-            f"{file} is not there, and belongs to {thing.kind} {thing.title}: `redistill pull` brings it, or "
+            f"{file} is not there, and belongs to {cell.kind} {cell.title}: `redistill pull` brings it, or "
             "`snakemake --cores all` makes it"
         )
-    found, expected = store.sha256_file(file), thing.files[name]["sha256"]
+    found, expected = store.sha256_file(file), cell.files[file.name]["sha256"]
     if found != expected:
         raise IntegrityError(file, expected, found, store.BROKEN)
+    said = json.loads(file.read_text(encoding="utf-8"))
+    values = [score["value"] for score in said["dev"].values()]
+    return round(sum(values) / len(values), 6), len(values), str(said["metric"])

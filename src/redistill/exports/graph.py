@@ -58,9 +58,11 @@ def one_or_more(entity: Entity) -> Entity:
     return {name: value[0] if isinstance(value, list) and len(value) == 1 else value for name, value in kept.items()}
 
 
-def _short(value: Any) -> str:
-    """What tells entities apart that are the same wherever they say the same."""
-    return sha256_text(canonical(value))[:12]
+def _add(shared: dict[str, Entity], kind: str, told: Any, said: Entity) -> str:
+    """Put an entity among those that are the same wherever they are told the same; returns its identifier."""
+    identifier = f"#{kind}-{sha256_text(canonical(told))[:12]}"
+    shared[identifier] = {"@id": identifier, **said}
+    return identifier
 
 
 def folder(thing: Thing) -> str:
@@ -104,7 +106,7 @@ def workflow(study: Study) -> Entity:
 
 def _kinds(study: Study) -> list[str]:
     there = {thing.kind for thing in study.things}
-    return [kind for kind in facts.KINDS if kind in there]
+    return [kind for kind in facts.DOES if kind in there]
 
 
 def prospective(study: Study) -> Iterator[Entity]:
@@ -219,7 +221,7 @@ def _action(study: Study, thing: Thing, shared: dict[str, Entity]) -> Entity:
         "description": f"{facts.DOES[thing.kind]}: redistill make {thing.key}",
         "instrument": refs([f"#tool-{thing.kind}", *_instruments(thing, made, shared)]),
         "object": refs([*map(folder, inputs), *_settings(thing, shared)]),
-        "result": refs([folder(thing), *map(number, thing.cells), *_tables(study, thing)]),
+        "result": refs([folder(thing), *map(number, thing.cells), *map(quote, _tables(study, thing))]),
         "additionalProperty": refs(_properties(thing, made, shared)),
     }  # fmt: skip
     if made is not None:
@@ -228,22 +230,14 @@ def _action(study: Study, thing: Thing, shared: dict[str, Entity]) -> Entity:
     return said
 
 
-def _tables(study: Study, thing: Thing) -> list[str]:
-    names = thing.files if thing.kind in ("table", "scores") else ()
-    return [quote(f"results/{study.name}/{name}") for name in sorted(names) if name != "counts.json"]
-
-
 def _settings(thing: Thing, shared: dict[str, Entity]) -> Iterator[str]:
     """The values of a thing's config, each an entity that all have who have that value."""
     if thing.kind in WITHOUT_SETTINGS:
         return
     for path, value in facts.leaves(thing.parts["config"]):
-        identifier = f"#setting-{_short([thing.kind, path, value])}"
-        yield identifier
-        shared[identifier] = {
-            "@id": identifier, "@type": "PropertyValue", "name": path, "value": _plain(value),
-            "exampleOfWork": ref(f"#{thing.kind}-settings"),
-        }  # fmt: skip
+        example = ref(f"#{thing.kind}-settings")
+        said = {"@type": "PropertyValue", "name": path, "value": _plain(value), "exampleOfWork": example}
+        yield _add(shared, "setting", [thing.kind, path, value], said)
 
 
 def _plain(value: Any) -> Any:
@@ -262,21 +256,18 @@ def _properties(thing: Thing, made: Made | None, shared: dict[str, Entity]) -> I
         said.append(("attempts", "attempts before that did not make it", str(made.attempts)))
         said += [("image", "digest of the container's image", made.image)] if made.image else []
     for kind, name, value in said:
-        identifier = f"#{kind}-{_short([name, value])}"
-        yield identifier
-        shared[identifier] = {"@id": identifier, "@type": "PropertyValue", "propertyID": f"#{kind}", "name": name,
-                              "value": value}  # fmt: skip
+        entity = {"@type": "PropertyValue", "propertyID": f"#{kind}", "name": name, "value": value}
+        yield _add(shared, kind, [name, value], entity)
 
 
 def _usage(made: Made, shared: dict[str, Entity]) -> Iterator[str]:
     for name, value in made.usage.items():
-        identifier = f"#usage-{_short([name, value])}"
-        yield identifier
         words, unit = USAGE[name]
-        shared[identifier] = {
-            "@id": identifier, "@type": "PropertyValue", "propertyID": f"#usage-{name}", "name": words,
-            "value": _plain(value), "unitCode": f"https://qudt.org/vocab/unit/{unit}",
+        said = {
+            "@type": "PropertyValue", "propertyID": f"#usage-{name}", "name": words, "value": _plain(value),
+            "unitCode": f"https://qudt.org/vocab/unit/{unit}",
         }  # fmt: skip
+        yield _add(shared, "usage", [name, value], said)
 
 
 def _instruments(thing: Thing, made: Made | None, shared: dict[str, Entity]) -> Iterator[str]:
@@ -284,21 +275,16 @@ def _instruments(thing: Thing, made: Made | None, shared: dict[str, Entity]) -> 
     packages = made.packages if made else thing.parts["packages"]
     python = made.python if made else ""
     name = f"Python {python} with {len(packages)} packages" if python else f"{len(packages)} packages that count"
-    environment = f"#environment-{_short([python, packages])}"
-    installed = {f"https://pypi.org/project/{p}/{v}/": (p, v) for p, v in packages.items()}
-    shared[environment] = {
-        "@id": environment, "@type": "SoftwareApplication", "name": name, "softwareVersion": python or "unknown",
+    installed = {facts.page_of_package(package, version): (package, version) for package, version in packages.items()}
+    said = {
+        "@type": "SoftwareApplication", "name": name, "softwareVersion": python or "unknown",
         "url": "https://www.python.org/", "softwareRequirements": refs(installed),
     }  # fmt: skip
+    yield _add(shared, "environment", [python, packages], said)
     for url, (package, version) in installed.items():
         shared[url] = {
-            "@id": url,
-            "@type": "SoftwareApplication",
-            "name": package,
-            "softwareVersion": version,
-            "url": url,
-        }
-    yield environment
+            "@id": url, "@type": "SoftwareApplication", "name": package, "softwareVersion": version, "url": url,
+        }  # fmt: skip
     if made is not None and made.commit:
         code = f"#code-{made.commit}{'' if made.clean else '-changed'}"
         changed = "" if made.clean else ", with changes that no commit has"
@@ -313,13 +299,12 @@ def _numbers(study: Study, thing: Thing) -> Iterator[Entity]:
     """A cell's number, once for each place where it stands."""
     if not thing.cells:
         return
-    said = facts.metrics(study.root, thing)
-    values = [score["value"] for score in said["dev"].values()]
+    value, count, metric = facts.number(study.root, thing)
     for place in thing.cells:
         yield {
             "@id": number(place), "@type": "PropertyValue", "propertyID": "#number", "name": place,
-            "value": _plain(round(sum(values) / len(values), 6)), "measurementTechnique": said["metric"],
-            "description": f"Mean of {len(values)} runs on the split dev",
+            "value": _plain(value), "measurementTechnique": metric,
+            "description": f"Mean of {count} runs on the split dev",
         }  # fmt: skip
 
 
@@ -343,5 +328,9 @@ def described(study: Study, path: str, file: Path, digest: str) -> Entity:
 
 def tables(study: Study) -> list[str]:
     """The files of all tables, as they are published."""
-    return [f"results/{study.name}/{name}" for table in study.published.tables.values()
-            for name in sorted(table.files) if name != "counts.json"]  # fmt: skip
+    return [file for table in study.published.tables.values() for file in _tables(study, table)]
+
+
+def _tables(study: Study, thing: Thing) -> list[str]:
+    names = thing.files if thing.kind in ("table", "scores") else ()
+    return [f"results/{study.name}/{name}" for name in sorted(names) if name != "counts.json"]

@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-from redistill.exports.facts import Study
+from redistill.errors import RedistillError
+from redistill.exports.facts import Study, page_of_package
 
 UNKNOWN = "unknown"
 GROUPS = {
@@ -32,7 +33,7 @@ FLAGS = {
 
 @dataclass(frozen=True)
 class Owed:
-    """One thing that was used. `flags` say why to look at it; `note`, where its licence was read off."""
+    """One thing that was used. `note` says where its licence was read off."""
 
     group: str
     name: str
@@ -40,8 +41,11 @@ class Owed:
     licence: str
     citation: str
     url: str
-    flags: tuple[str, ...]
     note: str = ""
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        return flags(self.licence)
 
 
 def report(study: Study) -> list[Owed]:
@@ -68,7 +72,10 @@ def of_project(root: Path) -> str | None:
 
 def _citation(root: Path) -> dict[str, Any]:
     file = root / "CITATION.cff"
-    said = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    try:
+        said = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except (ValueError, yaml.YAMLError):
+        raise RedistillError(f"{file}: this is no YAML, and says the project's licence and what to cite") from None
     return said if isinstance(said, dict) else {}
 
 
@@ -85,16 +92,14 @@ def _project(root: Path) -> Iterator[Owed]:
         licence = str(said.get("license", "")) or UNKNOWN if said is cited else "to be cited"
         yield Owed(
             "project", str(said.get("title", "")), str(said.get("version", "")), licence,
-            ", ".join(part for part in parts if part), str(said.get("url", "")), flags(licence),
+            ", ".join(part for part in parts if part), str(said.get("url", "")),
         )  # fmt: skip
 
 
 def _sources(study: Study) -> Iterator[Owed]:
     for source in sorted(study.sources.values(), key=lambda source: (source.kind, source.name)):
-        yield Owed(
-            source.kind, source.name, "", source.licence, source.citation, source.url or "", flags(source.licence),
-            source.note,
-        )  # fmt: skip
+        url = source.url or ""
+        yield Owed(source.kind, source.name, "", source.licence, source.citation, url, source.note)
 
 
 def _normal(package: str) -> str:
@@ -103,22 +108,16 @@ def _normal(package: str) -> str:
 
 def _packages(group: str, packages: Iterable[tuple[str, str]]) -> Iterator[Owed]:
     for package, version in sorted(packages, key=lambda pair: (_normal(pair[0]), pair[1])):
+        url = page_of_package(package, version)
         try:
             said = metadata(package)
         except PackageNotFoundError:
-            yield Owed(
-                group, package, version, UNKNOWN, "", _page(package, version), ("unknown",), "not installed here"
-            )
+            yield Owed(group, package, version, UNKNOWN, "", url, "not installed here")
             continue
-        licence, here = _licence(said), said["Version"]
+        here = said["Version"]
         note = "" if here == version else f"licence of version {here}, which is installed here"
-        url = _page(package, version)
         citation = ", ".join(part for part in (_author(said), f"{package} {version}", url) if part)
-        yield Owed(group, package, version, licence, citation, url, flags(licence), note)
-
-
-def _page(package: str, version: str) -> str:
-    return f"https://pypi.org/project/{package}/{version}/"
+        yield Owed(group, package, version, _licence(said), citation, url, note)
 
 
 def _licence(said: PackageMetadata) -> str:

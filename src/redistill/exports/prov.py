@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from redistill.errors import RedistillError
+from redistill.errors import writing
 from redistill.exports import facts
 from redistill.exports.facts import Made, Study, read
 from redistill.provenance import store
@@ -30,10 +30,8 @@ def write(root: Path, name: str, to: Path) -> int:
         RedistillError: it is not published, or the file cannot be written.
     """
     made = document(read(root, name))
-    try:
+    with writing(to):
         store.write_atomically(to, store.pretty(_in_order(json.loads(str(made.serialize(format="json"))))))
-    except OSError as error:
-        raise RedistillError(f"{to}: cannot be written: {error.strerror or error}") from None
     return len(list(made.get_records()))
 
 
@@ -77,11 +75,10 @@ def _add(found: "ProvDocument", study: Study, thing: Thing, made: Made | None) -
     for role, key in thing.inputs.items():
         found.used(activity, f"thing:{key}", start, None, {"prov:role": role})
         found.wasDerivedFrom(entity, f"thing:{key}", activity)
-    values = [score["value"] for score in facts.metrics(study.root, thing)["dev"].values()] if thing.cells else []
+    value = facts.number(study.root, thing)[0] if thing.cells else None
     for place in thing.cells:
         number = f"number:{sha256_text(place)[:16]}"
-        mean = round(sum(values) / len(values), 6)
-        found.entity(number, {"prov:label": place, "prov:value": mean, "redistill:kind": "number"})
+        found.entity(number, {"prov:label": place, "prov:value": value, "redistill:kind": "number"})
         found.wasGeneratedBy(number, activity, end)
         for key in thing.inputs.values():
             found.wasDerivedFrom(number, f"thing:{key}", activity)

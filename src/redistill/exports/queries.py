@@ -155,9 +155,11 @@ def graph(crate: Path) -> "Graph":
 
     try:
         said = json.loads((crate / METADATA).read_text(encoding="utf-8"))
+        if "./" not in [entity["@id"] for entity in said["@graph"]]:
+            raise ValueError("it describes no folder")
         said["@context"] = [RO_CRATE["@context"], TERMS]
         return Graph().parse(data=json.dumps(said), format="json-ld", publicID=BASE)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise RedistillError(
             f"{crate}: this is no crate, as {METADATA} cannot be read ({error}); `redistill crate` writes one"
         ) from None
@@ -167,7 +169,7 @@ def ask(crate: Path, question: str, given: dict[str, str]) -> tuple[list[str], l
     """The columns and rows of an answer.
 
     Args:
-        question: the name of one of the eleven, or a query of one's own.
+        question: the name of one of the eleven, a query of one's own, or a file NAME.rq with one.
         given: what it is about, by variable.
 
     Raises:
@@ -189,11 +191,17 @@ def ask(crate: Path, question: str, given: dict[str, str]) -> tuple[list[str], l
     if found.type != "SELECT":
         raise RedistillError("only SELECT is answered here: a table")
     columns = [str(variable) for variable in found.vars or ()]
-    return columns, [[_plain(row[column]) for column in columns] for row in found]  # type: ignore[call-overload,index]
+    rows: list[Any] = list(found)
+    return columns, [[None if row[name] is None else row[name].toPython() for name in columns] for row in rows]
 
 
 def _query(question: str, given: dict[str, str]) -> str:
     known = {q.name: q for q in QUESTIONS}
+    if question.endswith(".rq"):
+        try:
+            return Path(question).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise RedistillError(f"{question}: no query can be read there ({error.__class__.__name__})") from None
     if question not in known:
         if len(question.split()) > 1:
             return question
@@ -204,8 +212,3 @@ def _query(question: str, given: dict[str, str]) -> str:
         wanted = " ".join(f"--with {n}=..." for n in needs) or "nothing"
         raise RedistillError(f"the question `{question}` {problem} `{name}`: give it {wanted}")
     return known[question].sparql
-
-
-def _plain(value: Any) -> Any:
-    """What a node says in Python: a number, or text; None where nothing was bound."""
-    return None if value is None else value.toPython() if hasattr(value, "toPython") else str(value)

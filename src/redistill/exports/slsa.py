@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from redistill.errors import IntegrityError, RedistillError
+from redistill.errors import IntegrityError, RedistillError, writing
 from redistill.exports.facts import Study, read
 from redistill.provenance import signatures, store
 from redistill.provenance.keys import canonical
@@ -38,10 +38,8 @@ def write(root: Path, name: str, key: Path, to: Path) -> list[Path]:
             payload = canonical(validated(statement(study, thing))).encode()
             envelope = signatures.sign(payload, PAYLOAD_TYPE, key)
             file = to / f"{thing.key}.intoto.jsonl"
-            try:
+            with writing(file):
                 store.write_atomically(file, canonical(envelope) + "\n")
-            except OSError as error:
-                raise RedistillError(f"{file}: cannot be written: {error.strerror or error}") from None
             written.append(file)
     return written
 

@@ -7,6 +7,7 @@ the packages that the numbers depend on.
 import ast
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import version
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 KEY_LENGTH = 16
+KEY = re.compile(f"[0-9a-f]{{{KEY_LENGTH}}}")
 _PACKAGE = Path(__file__).parents[1]
 
 # What only speaks to people or keeps books does not change a number.

@@ -1,11 +1,11 @@
 """Garbage: finished and unfinished things that nothing reaches. What is being made, and what it needs, is not garbage.
 
-Records stay, and DVC's cache and remote are left alone.
+Records and notes of failed attempts stay, and DVC's cache and remote are left alone.
 """
 
+import fcntl
 import json
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterable
@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+from redistill.errors import writing
 from redistill.provenance import shared, store
+from redistill.provenance.keys import KEY
 
-KEY = re.compile("[0-9a-f]{16}")
 DAY = 86400.0
 
 
@@ -53,14 +54,14 @@ def in_progress(root: Path) -> set[str]:
     """Keys that a job is making now, or has begun to make: it may go on from where it was."""
     work = root / "store" / "work"
     begun = {folder.name for folder in work.glob("*") if folder.is_dir() and KEY.fullmatch(folder.name)}
-    return begun | {lock.stem for lock in work.glob("*.lock") if KEY.fullmatch(lock.stem) and _is_held(root, lock.stem)}
+    return begun | {lock.stem for lock in work.glob("*.lock") if KEY.fullmatch(lock.stem) and _is_held(lock)}
 
 
 def remove(root: Path, unreached: Iterable[Garbage]) -> list[Garbage]:
     """Remove these, each at once or not at all; returns those that were removed. What a job has locked is left."""
     removed, away = [], root / "store" / "work" / "pruned"
     for found in unreached:
-        with shared.lock_if_free(root / "store", found.key) as free:
+        with writing(found.folder), shared.lock_if_free(root / "store", found.key) as free:
             if not free or not found.folder.is_dir():
                 continue
             away.mkdir(parents=True, exist_ok=True)
@@ -76,9 +77,14 @@ def _places(root: Path) -> dict[str, Path]:
     return {folder.name: folder for folder in folders if folder.is_dir() and KEY.fullmatch(folder.name)}
 
 
-def _is_held(root: Path, key: str) -> bool:
-    with shared.lock_if_free(root / "store", key) as free:
-        return not free
+def _is_held(lock: Path) -> bool:
+    """Whether somebody holds it; one that may not be written is asked too."""
+    with lock.open() as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _days(folder: Path) -> float:

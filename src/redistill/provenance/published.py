@@ -34,8 +34,16 @@ class Thing:
     parts: dict[str, Any]
     cells: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        return f"{self.kind} {self.title}"
+
+    @property
+    def place(self) -> str:
+        """Its folder, from the project's."""
+        return f"store/{self.area}/{self.key}"
+
     def folder(self, root: Path) -> Path:
-        return root / "store" / self.area / self.key
+        return root / self.place
 
     @property
     def manifest(self) -> store.Manifest:
@@ -84,7 +92,7 @@ class Published:
         return {(table, row, column): thing for (table, row, column), thing in found.items()}
 
     def upstream(self, keys: Iterable[str]) -> list[Thing]:
-        """These and everything that they are made of, inputs first."""
+        """These and everything known that they are made of, inputs first."""
         return _reached(self.things, keys, {key: list(t.inputs.values()) for key, t in self.things.items()})[::-1]
 
     def downstream(self, keys: Iterable[str]) -> list[Thing]:
@@ -94,6 +102,16 @@ class Published:
             for key in dict.fromkeys(thing.inputs.values()):
                 users.setdefault(key, []).append(thing.key)
         return _reached(self.things, keys, users)
+
+    def part(self, table: str | None, row: str | None, column: str | None) -> tuple[str, ...]:
+        """The key of a table, or those of its cells in a row and a column.
+
+        Raises:
+            RedistillError: there are none; says what is near.
+        """
+        if row is None and column is None and table in self.tables:
+            return (self.tables[table].key,)
+        return tuple(thing.key for thing in self.find_cells(table, row, column).values())
 
     def find_cells(self, table: str | None, row: str | None, column: str | None) -> dict[tuple[str, str, str], Thing]:
         """The cells of a table, a row, a column, or what they have in common.
@@ -109,30 +127,37 @@ class Published:
         }
         if found:
             return found
-        for what, asked, has in zip(("table", "row", "column"), wanted, zip(*self.cells, strict=True), strict=True):
+        for place, (what, asked) in enumerate(zip(("table", "row", "column"), wanted, strict=True)):
+            has = {cell[place] for cell in self.cells}
             if asked is not None and asked not in has:
-                raise RedistillError(f"{self.study} has no {what} `{asked}`; {nearest(asked, set(has))}")
+                raise RedistillError(f"{self.study} has no {what} `{asked}`; {nearest(asked, has)}")
         raise RedistillError(f"{self.study} has no cell in table {table}, row {row} and column {column}")
 
 
 def _reached(things: dict[str, Thing], keys: Iterable[str], edges: dict[str, list[str]]) -> list[Thing]:
     """What is reached along the edges, in an order in which each comes before those that it leads to."""
-    order, state = list[str](), dict[str, bool]()
+    order, seen = list[Thing](), set[str]()
     waiting = [(key, False) for key in keys]
     while waiting:
         key, left = waiting.pop()
         if left:
-            order.append(key)
-        elif key not in state:
-            state[key] = True
+            order.append(things[key])
+        elif key not in seen and key in things:
+            seen.add(key)
             waiting.append((key, True))
             waiting.extend((other, False) for other in edges.get(key, ()))
-    return [things[key] for key in reversed(order)]
+    return order[::-1]
 
 
 def studies(root: Path) -> list[str]:
     """The studies that have results."""
     return sorted(file.parent.name for file in (root / "results").glob("*/manifests.json"))
+
+
+def files(root: Path, study: str) -> list[Path]:
+    """The files of a study's results: folders beside them are other people's, and a report is drawn from the rest."""
+    found = (root / "results" / study).iterdir()
+    return sorted(file for file in found if file.is_file() and file.suffix != ".html")
 
 
 def read(root: Path, study: str, commit: str | None = None) -> Published:
@@ -169,13 +194,9 @@ def mistakes(thing: Thing) -> list[str]:
     """What in the two files does not agree: the parts with the key, or the manifest with its digest."""
     found = []
     if key_of(thing.parts) != thing.key:
-        found.append(
-            f"parts.json: what {thing.key} ({thing.kind} {thing.title}) is said to be made of gives another key"
-        )
+        found.append(f"parts.json: what {thing.key} ({thing}) is said to be made of gives another key")
     if store.digest_of(thing.manifest) != thing.digest:
-        found.append(
-            f"manifests.json: the entry of {thing.key} ({thing.kind} {thing.title}) is not what its digest says"
-        )
+        found.append(f"manifests.json: the entry of {thing.key} ({thing}) is not what its digest says")
     return found
 
 
@@ -185,12 +206,15 @@ def _text(root: Path, name: str, commit: str | None) -> str:
     try:
         return (root / name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        study = name.split("/")[1]
-        known = ", ".join(studies(root)) or "none"
-        raise RedistillError(
-            f"{name}: cannot be read ({error.__class__.__name__}); `snakemake --cores all --config study={study}` "
-            f"makes it. Studies with results: {known}"
-        ) from None
+        study = name.removeprefix("results/").rpartition("/")[0]
+        made = studies(root)
+        if study in made:
+            why = f"{name}: cannot be read ({error.__class__.__name__}); `redistill publish {study}` writes it again"
+        elif (root / "configs" / "studies" / f"{study}.yaml").is_file():
+            why = f"{name} is not there; `snakemake --cores all --config study={study}` makes it"
+        else:
+            why = f"there is no study `{study}`"
+        raise RedistillError(f"{why}. Studies with results: {', '.join(made) or 'none'}") from None
 
 
 def shown(root: Path, commit: str, name: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from redistill.errors import RedistillError
-from redistill.provenance import attempts, scrub
+from redistill.provenance import attempts, scrub, store
 from redistill.provenance.attempts import iso
 from redistill.provenance.checkout import code
 from redistill.provenance.energy import Meter
@@ -160,3 +160,18 @@ def mistakes(noted: Record, key: str, digests: dict[str, str]) -> list[str]:
         if digests.get(used["key"], used["manifest"]) != used["manifest"]:
             found.append(f"its {role} was another than is published ({used['key']})")
     return found
+
+
+def disagreements(root: Path, key: str, digests: dict[str, str]) -> list[str]:
+    """What is wrong with the record of a thing, which is there: `mistakes` in it, or that it cannot be read."""
+    file = place(root, key)
+    try:
+        noted = read(file)
+        found = mistakes(noted, key, digests)
+        return (
+            found if file.read_text(encoding="utf-8") == store.pretty(noted) else [*found, "is not written as it was"]
+        )
+    except RecordError as error:
+        return [str(error).removeprefix(f"{file} ")]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        return [f"cannot be read ({error.__class__.__name__})"]

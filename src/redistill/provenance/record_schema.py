@@ -164,6 +164,11 @@ def mistake(noted: dict[str, Any]) -> str | None:
     try:
         Record.model_validate(noted)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        return first_of(error)
     return None
+
+
+def first_of(error: ValidationError) -> str:
+    """The first mistake, in words, and where it is."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))

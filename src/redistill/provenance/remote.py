@@ -13,7 +13,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from operator import add
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,10 +44,7 @@ class Moved:
     changed: bool = False
 
     def __add__(self, other: "Moved") -> "Moved":
-        return Moved(
-            self.things + other.things, self.records + other.records, self.objects + other.objects,
-            self.size + other.size, self.busy + other.busy, self.changed or other.changed,
-        )  # fmt: skip
+        return Moved(*map(add, astuple(self), astuple(other)))
 
 
 class LostError(RedistillError):

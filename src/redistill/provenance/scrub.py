@@ -10,7 +10,7 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Iterator
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,15 @@ _SAID = re.compile(
     r"\b([\w-]*(?:token|secret|passw(?:or)?d|credential|api[_-]?key|signature)[\w-]*\s*[=:]\s*)[\"']?[^\s\"',;&)]+",
     re.IGNORECASE,
 )
+_CHARACTER = r"(?:<user>|<host>|[^\s'\"`:,;()<>|])"  # of an unquoted path
+_WORD = r"(?:<user>|<host>|[^\s'\"`:,;()<>|/\\])+"
+_START = r"(?:/|\b[A-Za-z]:[\\/]|\\\\)"
 _PLACES = re.compile(
     r"(?P<start>\A/[^:'\"\n]*(?=: ))"  # as errors of the system are said, whatever is in the path
-    r"|(?P<url>\b(?!file:)[a-z][a-z0-9+.-]*://[^\s'\"<>|]+)"
-    r"|(?P<quote>['\"`])(?:file:)?(?:/|[A-Za-z]:[\\/]|\\\\)[^'\"`\n]*(?P=quote)"
-    r"|(?P<path>(?:\bfile:|(?<![\w.~/<>-]))(?:/|\b[A-Za-z]:[\\/]|\\\\)(?:[^\s'\"`:,;()<>|]|\s(?=[^\s'\"`/]*/[^\s/]))+)"
+    r"|(?P<url>\b(?!file:)[a-z][a-z0-9+.-]*://(?:<user>|<host>|[^\s'\"<>|])+)"
+    rf"|(?P<quote>['\"`])(?:file:)?{_START}[^'\"`\n]*(?P=quote)"
+    # a space is taken for one of a folder's name where a separator follows, with a few words before it at most
+    rf"|(?:\bfile:|(?<![\w.~/<>-])){_START}{_CHARACTER}*(?:[ \t]+(?:{_WORD}[ \t]+){{0,7}}{_WORD}[/\\]{_CHARACTER}+)*"
 )
 _ADDRESS = re.compile(r"\b(?!127\.|0\.0\.0\.0)(?:\d{1,3}\.){3}\d{1,3}\b")
 _ENDING = re.compile(r"[^/\\]*[/\\][^/\\]+[/\\][^/\\]+[/\\].*?([^/\\]+\.[A-Za-z]\w{0,11})$")
@@ -59,7 +63,7 @@ def _without(value: Any, root: Path, secrets: list[str], name: str = "") -> Any:
     if name in FREE:
         return text(value, root, secrets)
     value = _without_secrets(value, secrets)
-    return _places(value, root) if "/" in value or "\\" in value else value
+    return _PLACES.sub(_shortened, _folders(value, root)) if "/" in value or "\\" in value else value
 
 
 def text(said: str, root: Path, secrets: list[str] | None = None) -> str:
@@ -69,11 +73,11 @@ def text(said: str, root: Path, secrets: list[str] | None = None) -> str:
     for start in (secret[:n] for secret in secrets for n in range(len(secret) - 1, SHORTEST - 1, -1)):
         if said.rstrip(")").endswith(start):  # a message that was cut in its middle
             said = said.rstrip(")").removesuffix(start) + "<secret>"
-    said = _places(said, root)
+    said = _folders(said, root)  # and names: some have spaces in them, so that no pattern could tell where they end
     for names, instead in ((_users(), "<user>"), (_hosts(), "<host>")):
         for name in sorted(names, key=len, reverse=True):
             said = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", instead, said, flags=re.IGNORECASE)
-    return _ADDRESS.sub("<address>", said)
+    return _ADDRESS.sub("<address>", _PLACES.sub(_shortened, said))
 
 
 def _without_secrets(said: str, secrets: list[str]) -> str:
@@ -88,22 +92,23 @@ def _secrets() -> list[str]:
     return sorted(found, key=len, reverse=True)
 
 
-def _places(said: str, root: Path) -> str:
-    """With paths as the project sees them, and of others and of addresses no more than what they lead to."""
-    for folder in sorted({str(root), str(root.resolve())}, key=len, reverse=True):
-        if len(folder) > 1:
-            said = re.sub(rf"{re.escape(folder)}(?:/|(?![\w.-]))", lambda m: "" if m[0][-1] == "/" else ".", said)
-    for folder, instead in _known():
-        said = re.sub(rf"{re.escape(folder)}(?![\w.-])", instead, said)
-    return _PLACES.sub(_shortened, said)
+def _folders(said: str, root: Path) -> str:
+    """With known folders under short names, or at least without the spaces in theirs."""
+    own = {sys.prefix: "<python>", os.environ.get("HOME", ""): "~"}
+    own |= {str((root / "store").resolve()): "store", str(root.resolve()): ".", str(root): "."}
+    others = {str(folder): re.sub(r"[^\w/.-]", "_", str(folder)) for folder in (tempfile.gettempdir(), *root.parents)}
+    return _renamed(_renamed(said, own), others)
 
 
-def _known() -> Iterator[tuple[str, str]]:
-    """Folders that have a name of their own; some have spaces in theirs, so that nobody could see where they end."""
-    folders = ((os.environ.get("HOME", ""), "~"), (os.environ.get("TMPDIR", ""), "<path>"), (sys.prefix, "<python>"))
-    for folder, instead in sorted(folders, reverse=True):
-        if len(folder) > 1:
-            yield folder.rstrip("/"), instead
+def _renamed(said: str, known: dict[str, str]) -> str:
+    """With other names for these folders, the longest first; what is in `.` is known without it."""
+    names = {folder.rstrip("/"): name for folder, name in known.items() if len(folder) > 1}
+    any_of = "|".join(re.escape(folder) for folder in sorted(names, key=len, reverse=True))
+
+    def name(found: re.Match[str]) -> str:
+        return "" if found[2] and names[found[1]] == "." else names[found[1]] + (found[2] or "")
+
+    return re.sub(rf"(?<![\w.-])({any_of})(?:(/)|(?![\w-]|\.\w))", name, said) if names else said
 
 
 def _shortened(found: re.Match[str]) -> str:

@@ -59,15 +59,8 @@ def seal(root: Path, study: str, key_file: Path) -> Path:
 def disagreements(root: Path, found: Published) -> list[str]:
     """What in the records that are here does not agree with their keys and the published manifests. Needs no seal."""
     digests = {key: thing.digest for key, thing in found.things.items()}
-    wrong = []
-    for key in found.things:
-        file = record.place(root, key)
-        try:
-            said = record.mistakes(record.read(file), key, digests) if file.is_file() else []
-        except record.RecordError as error:
-            said = [str(error).removeprefix(f"{file} ")]
-        wrong += [f"{_name(key)}: {mistake}" for mistake in said]
-    return wrong
+    here = [key for key in found.things if record.place(root, key).is_file()]
+    return [f"{_name(key)}: {said}" for key in here for said in record.disagreements(root, key, digests)]
 
 
 def read(root: Path, study: str, trusted: str | None = None) -> tuple[dict[str, Any], str]:
@@ -122,11 +115,6 @@ def check(root: Path, study: str, trusted: str | None = None) -> Checked:
     return checked
 
 
-def problems(root: Path, study: str, trusted: str | None = None) -> list[str]:
-    """What of a study's seal, records and published files disagrees. Records that are not here are not wrong."""
-    return check(root, study, trusted).problems
-
-
 def root_of_records(digests: dict[str, str]) -> str:
     """The Merkle root over records by key: a leaf is as one of a manifest, with the record's SHA-256."""
     return verify.root({key: {"kind": "record", "sha256": digest} for key, digest in digests.items()})
@@ -148,9 +136,8 @@ def _content(root: Path, found: Published) -> dict[str, Any]:
 
 
 def _published(root: Path, study: str) -> dict[str, str]:
-    """SHA-256 of the study's files in results/; a report is drawn from them."""
-    files = sorted((root / "results" / study).iterdir())
-    return {file.name: store.sha256_file(file) for file in files if file.is_file() and file.suffix != ".html"}
+    """SHA-256 of the study's files in results/."""
+    return {file.name: store.sha256_file(file) for file in published.files(root, study)}
 
 
 def _files_differ(root: Path, study: str, sealed: dict[str, str]) -> list[str]:

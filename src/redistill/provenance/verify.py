@@ -13,6 +13,7 @@ import base64
 import csv
 import hashlib
 import json
+import re
 import statistics
 import sys
 from collections.abc import Iterator
@@ -78,11 +79,9 @@ def cell(proof: dict[str, Any], row: str, column: str, trusted: str) -> str:
     Raises:
         RefusedError: the proof has no such cell, or is not one of it.
     """
-    try:
-        claim = proof["cells"][row][column]
-    except KeyError:
-        there = ", ".join(f"{r} / {c}" for r, columns in proof["cells"].items() for c in columns)
-        raise RefusedError(f"there is no cell in row `{row}` and column `{column}`; there are {there}") from None
+    claim = proof["cells"].get(row, {}).get(column)
+    if claim is None:
+        raise RefusedError(f"the proof has no cell {row} / {column}")
     entry, text = claim["entry"], claim["metrics.json"]
     if climb(leaf(claim["key"], entry), claim["path"]) != trusted:
         raise RefusedError("its path does not lead to the root")
@@ -130,18 +129,23 @@ def check(file: str, trusted: str, row: str | None, column: str | None) -> list[
     if "cells" not in held:
         if root(held) != trusted:
             raise RefusedError(f"its root is {root(held)}")
-        return [f"right: {len(held)} manifests have the root {trusted}"]
-    found = []
-    for r in [row] if row is not None else list(held["cells"]):
-        for c in [column] if column is not None else list(held["cells"].get(r, {})) or ["any"]:
-            found.append(f"right: {r} / {c}: {cell(held, r, c, trusted)}")
-    return found
+        return [f"right: {sum(e['kind'] not in APART for e in held.values())} manifests have the root {trusted}"]
+    there = [(r, c) for r, columns in held["cells"].items() for c in columns]
+    asked = [(r, c) for r, c in there if row in (None, r) and column in (None, c)]
+    if not asked:
+        known = ", ".join(f"{r} / {c}" for r, c in there) or "none"
+        raise RefusedError(f"it has no cell {row or 'any'} / {column or 'any'}; there are {known}")
+    return [f"right: {r} / {c}: {cell(held, r, c, trusted)}" for r, c in asked]
 
 
 # --- a whole folder ---------------------------------------------------------------------------------------------------
 
 SUMS = "SHA256SUMS"
 ROOT_SAID = "Merkle root of the manifests behind the tables"  # under every table, as redistill.tables.publish writes it
+PRINTED = {
+    "md": re.compile(rf"\n\*{ROOT_SAID}: `([0-9a-f]*)`\*\n\Z"),
+    "tex": re.compile(rf"\\par{{\\footnotesize {ROOT_SAID}: \\texttt{{([0-9a-f]*)}}\\par}}\n(?=\\end{{table}})"),
+}
 Found = tuple[bool | None, str]  # right, wrong, or None for what there was nothing to check with; and in words
 
 
@@ -291,20 +295,27 @@ def _tables(where: Path, results: Path, manifests: dict[str, Entry], own: str) -
     yield True, f"{cells} cells of {len(list(results.glob('*.proof.json')))} tables were checked against the root {own}"
 
 
+def without_root(kind: str, text: str) -> tuple[str, str | None]:
+    """A table as it was before its root was printed in it, and that root; None if there is none, as in CSV."""
+    if kind == "json":
+        try:
+            held = json.loads(text)
+            own = held.pop("root", None)
+        except (ValueError, AttributeError, RecursionError):
+            return text, None
+        before, after = (json.dumps(h, indent=2, ensure_ascii=False) + "\n" for h in (held, held | {"root": own}))
+        return before if after == text else text, own
+    found = PRINTED[kind].search(text) if kind in PRINTED else None
+    return (text, None) if found is None else (text[: found.start()] + text[found.end() :], found[1])
+
+
 def _without_root(file: Path, own: str) -> str:
-    """SHA-256 of a table as it was before the root was printed in it."""
+    """SHA-256 of a table as it was before this root was printed in it."""
     if not file.is_file():
         return "missing"
-    text = file.read_bytes().decode("utf-8", errors="replace")
-    if file.suffix == ".json":
-        held = _read(file)
-        text = json.dumps({name: said for name, said in held.items() if name != "root"}, indent=2, ensure_ascii=False)
-        text += "\n" if held.get("root") == own else "another root"
-    elif file.suffix == ".md":
-        text = text.removesuffix(f"\n*{ROOT_SAID}: `{own}`*\n")
-    elif file.suffix == ".tex":
-        text = text.replace(rf"\par{{\footnotesize {ROOT_SAID}: \texttt{{{own}}}\par}}" + "\n", "", 1)
-    return hashlib.sha256(text.encode()).hexdigest()
+    text, printed = without_root(file.suffix[1:], file.read_bytes().decode("utf-8", errors="replace"))
+    right = printed == own or file.suffix == ".csv"
+    return hashlib.sha256(text.encode()).hexdigest() if right else "another root"
 
 
 def _records(where: Path, manifests: dict[str, Entry]) -> Iterator[Found]:

@@ -4,15 +4,15 @@ Git holds store.dvc, which names a list of what was pushed; the remote holds the
 to the remote and back: DVC's cache in the clone gets the lists alone, so nothing lies on a disk twice.
 """
 
-import re
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from redistill.errors import IntegrityError, RedistillError
+from redistill.errors import IntegrityError, RedistillError, writing
 from redistill.provenance import listing as lists
 from redistill.provenance import published, seal, store
 from redistill.provenance.bringing import REFUSED, brought, files_of
+from redistill.provenance.keys import KEY
 from redistill.provenance.listing import RECORDS, DiffersError, Listing, md5_of
 from redistill.provenance.remote import (
     Moved,
@@ -25,9 +25,6 @@ from redistill.provenance.remote import (
     say_of,
     upload,
 )
-
-KEY = re.compile("[0-9a-f]{16}")
-
 
 # --- push ------------------------------------------------------------------------------------------------------------
 
@@ -57,7 +54,7 @@ def push(
     """
     wanted = None if keys is None else set(keys)
     here, ours = _here(root, wanted, set(also)), wanted or set() if replace else set()
-    with store.locked(root / "store", "push"), opened(root, remote) as there:
+    with writing(root / "store"), store.locked(root / "store", "push"), opened(root, remote) as there:
         listed = lists.read(root, there, without=ours)
         mine = _mine(root, here, listed)
         if forget:
@@ -197,12 +194,13 @@ def pull(
     Raises:
         IntegrityError: names the first file that is not as published; its thing is not in the store, whole ones are.
         DiffersError: a thing in the store has other files than the one that was pushed.
-        RedistillError: nothing was pushed yet, nobody has pushed a key, or the remote failed.
+        RedistillError: nothing was pushed yet, nobody has pushed a key, the remote failed, or the store is not to be
+            written.
     """
     wanted = None if keys is None else set(keys)
     if wanted is None and not lists.names(root):
         raise RedistillError(f"there is no {lists.POINTER}: nothing was pushed yet; `redistill push` does that")
-    with opened(root, remote) as there:
+    with writing(root / "store"), opened(root, remote) as there:
         named = _named(root, there, wanted, set(also))
         # Records first: what is in the store has one.
         ordered = sorted(named.items(), key=lambda item: not item[0].startswith(RECORDS))

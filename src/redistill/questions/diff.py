@@ -12,8 +12,6 @@ from redistill.questions import rows
 from redistill.questions.causes import Cause, Explainer, Reasons
 from redistill.questions.state import Number, Place, State
 
-RUNS = ("run", "baseline")
-
 
 @dataclass(frozen=True)
 class Changed:
@@ -63,7 +61,7 @@ class Differences:
     appeared: tuple[Place, ...]
     vanished: tuple[Place, ...]
     moved: dict[Place, Place]  # the same key under another name: from, to
-    no_data: tuple[Place, ...]  # not compared: the user's folder has no data for them
+    no_data: dict[Place, str]  # not compared, and why: a folder of the user's lacks the data
     groups: tuple[Group, ...]
     unexplained: tuple[Unexplained, ...]
     edited: tuple[Place, ...]
@@ -82,19 +80,22 @@ def compare(old: State, new: State, root: Path | None = None) -> Differences:
     explainer = Explainer(old.things, new.things)
     pairs = dict(_pairs(old, new))
     differing = {to: origin for origin, to in pairs.items() if old.cells[origin] != new.cells[to]}
-    changed = {
+    found = {
         place: Changed(place, before, old.cells[before], new.cells[place], old.numbers.get(before),
                        new.numbers.get(place))
         for place, before in sorted(differing.items())
     }  # fmt: skip
-    gone = [place for place in old.cells if place not in pairs]
-    no_data = {place for place in gone if place[2] in new.no_data}
-    vanished, appeared = set(gone) - no_data, set(new.cells) - set(pairs.values())
+    lacking = {place: _lacks(explainer.why(cell.old_key, cell.new_key), new.no_data) for place, cell in found.items()}
+    changed = {place: cell for place, cell in found.items() if not lacking[place]}
+    gone = {place for place in old.cells if place not in pairs}
+    lacking |= {place: new.no_data.get(place[2], "") for place in gone}
+    no_data = {place: why for place, why in sorted(lacking.items()) if why}
+    vanished, appeared = gone - no_data.keys(), set(new.cells) - set(pairs.values())
     moved = dict(_moved(old, new, vanished, appeared))
     unexplained, edited = _same_key(old, new, pairs)
     return Differences(
         old, new, changed, tuple(sorted(appeared - set(moved.values()))), tuple(sorted(vanished - moved.keys())),
-        moved, tuple(sorted(no_data)), tuple(_groups(explainer, changed, old, new)), unexplained, edited,
+        moved, no_data, tuple(_groups(explainer, changed, old, new)), unexplained, edited,
         _remade(old, new, [*(c.new_key for c in changed.values()), *(new.cells[place] for place in appeared)]),
         rows.differing(root, old, new) if root is not None else {},
     )  # fmt: skip
@@ -130,6 +131,17 @@ def _moved(old: State, new: State, vanished: set[Place], appeared: set[Place]) -
             yield place, there.pop(old.cells[place])[0]
 
 
+def _lacks(reasons: Reasons, no_data: dict[str, str]) -> str:
+    """Which data would be needed to compare a cell, if nothing else makes it another: a pool goes without a task that
+    a folder lacks.
+    """
+    causes = {reason.cause for reason in reasons}
+    tasks = {cause.name.partition(" of ")[0] for cause in causes if cause.kind == "input" and not cause.new}
+    if len(tasks) < len(causes) or not tasks <= no_data.keys():
+        return ""
+    return ", ".join(no_data[task] for task in sorted(tasks))
+
+
 # --- why -------------------------------------------------------------------------------------------------------------
 
 
@@ -161,13 +173,7 @@ def _groups(explainer: Explainer, changed: dict[Place, Changed], old: State, new
 
 def _remade(old: State, new: State, cells: Iterable[str]) -> dict[str, int]:
     """How many things behind these cells the old side does not have, by kind."""
-    seen, waiting = set[str](), list(cells)
-    while waiting:
-        key = waiting.pop()
-        if key not in seen and key not in old.things:
-            seen.add(key)
-            waiting.extend(new.things[key].inputs.values())
-    return dict(sorted(Counter(new.things[key].kind for key in seen).items()))
+    return dict(sorted(Counter(new.things[key].kind for key in new.behind(cells) - old.things.keys()).items()))
 
 
 # --- the same key, and yet -------------------------------------------------------------------------------------------
@@ -182,8 +188,8 @@ def _same_key(old: State, new: State, pairs: dict[Place, Place]) -> tuple[tuple[
     other = {key for key, names in files.items() if names}
     first = [key for key in other if not other & set(new.things[key].inputs.values())]
     same = {to: origin for origin, to in pairs.items() if old.cells[origin] == new.cells[to]}
-    differ = [to for to, origin in same.items() if _another(old.numbers.get(origin), new.numbers.get(to))]
-    reached = {key: _behind(new, key) & other for key in {new.cells[place] for place in differ}}
+    differ = [to for to, origin in same.items() if old.numbers.get(origin) != new.numbers.get(to)]
+    reached = {key: new.behind([key]) & other for key in {new.cells[place] for place in differ}}
     found = []
     for key in sorted(first, key=lambda k: (new.things[k].kind, new.things[k].title)):
         cells = sorted(place for place in differ if key in reached[new.cells[place]])
@@ -196,21 +202,6 @@ def _differing(old: Thing, new: Thing) -> tuple[str, ...]:
         return ()
     names = sorted(old.files.keys() | new.files.keys())
     return tuple(name for name in names if old.files.get(name) != new.files.get(name))
-
-
-def _another(old: Number | None, new: Number | None) -> bool:
-    return old is not None and new is not None and (old.content() != new.content())
-
-
-def _behind(state: State, key: str) -> set[str]:
-    """A thing and all that it is made of."""
-    seen, waiting = set[str](), [key]
-    while waiting:
-        key = waiting.pop()
-        if key not in seen:
-            seen.add(key)
-            waiting.extend(state.things[key].inputs.values())
-    return seen
 
 
 def error_of(old: Number, new: Number) -> float | None:

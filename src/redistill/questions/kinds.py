@@ -11,11 +11,11 @@ RESULTS = ("cell", "table", "scores", "submission")  # counted elsewhere
 
 
 def plural(word: str, count: int) -> str:
-    """A name for so many: `sets of tokens` of `set of tokens`."""
+    """A name for so many: `sets of tokens` of `set of tokens`, `families` of `family`."""
     if count == 1:
         return word
     first, of, rest = word.partition(" of ")
-    return f"{first}s{of}{rest}"
+    return f"{first[:-1]}ies{of}{rest}" if first.endswith("y") else f"{first}s{of}{rest}"
 
 
 def counted(things: Mapping[str, int]) -> str:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from redistill.config import compose
-from redistill.errors import ConfigError, RedistillError
+from redistill.errors import ConfigError
 from redistill.provenance import store
 from redistill.provenance.published import Published, Thing
 from redistill.questions.sides import commit_named
+from redistill.questions.state import thing_with
 from redistill.questions.why import record_of
 
-_KEY = re.compile(r"[0-9a-f]{6,16}")
 _COMMIT = re.compile(r"[0-9a-f]{4,40}")
 _NO_KEY = "no key counts it, so no number depends on it"
 RUNS = ("run", "baseline", "outputs")
@@ -35,8 +35,8 @@ class Meaning:
 
 def of(root: Path, what: str, reads: list[Published]) -> list[Meaning]:
     """Everything that a word means to one of the studies; [] if to none."""
-    if key := _key(what, reads):
-        return [key]
+    if named := thing_with({key: thing for read in reads for key, thing in read.things.items()}, what):
+        return [_thing(named)]
     found = [meaning for meaning in (*_names(what), _package(what)) if any(any(meaning.keys(r)) for r in reads)]
     if not found:
         found = [*_file(root, what, reads), *_commit(root, what, reads), *_other_package(what, reads)][:1]
@@ -52,15 +52,6 @@ def names(read: Published) -> set[str]:
 
 
 # --- names -----------------------------------------------------------------------------------------------------------
-
-
-def _key(what: str, reads: list[Published]) -> Meaning | None:
-    if not _KEY.fullmatch(what):
-        return None
-    found = {key: thing for read in reads for key, thing in read.things.items() if key.startswith(what)}
-    if len(found) > 1:
-        raise RedistillError(f"{len(found)} things have keys that begin with {what}: write more of it")
-    return _thing(next(iter(found.values()))) if found else None
 
 
 def _thing(named: Thing) -> Meaning:
@@ -121,13 +112,16 @@ def _named(thing: Thing) -> str:
 
 
 def _methods(config: Any) -> set[str]:
-    """The components that a config names, at any depth."""
-    if isinstance(config, list):
-        return set().union(*map(_methods, config))
-    if not isinstance(config, dict):
-        return set()
-    own = {config["method"]} if isinstance(config.get("method"), str) else set()
-    return own.union(*map(_methods, config.values()))
+    """The components that a config names."""
+    found = [value.get("method") for value in _within(config) if isinstance(value, dict)]
+    return {method for method in found if isinstance(method, str)}
+
+
+def _within(value: Any) -> Iterator[Any]:
+    """A value of a config and all that is in it, at any depth."""
+    yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _within(inner)
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -223,17 +217,9 @@ def _by_content(what: str, file: Path, path: Path | None) -> Meaning:
         held = [said.get("sha256") for said in thing.files.values()]
         plugin = path is not None and any(n.startswith("plugin:") and n.split(":")[-1] == stem and file.suffix == ".py"
                                           for n in thing.parts["code"])  # fmt: skip
-        return digest in held or digest in _strings(thing.parts["config"]) or plugin
+        return digest in held or digest in _within(thing.parts["config"]) or plugin
 
     return Meaning(f"the file {what} (SHA-256 {digest[:12]}...)", fits, _NO_KEY)
-
-
-def _strings(value: Any) -> set[str]:
-    if isinstance(value, dict):
-        return set().union(*map(_strings, value.values()))
-    return (
-        {value} if isinstance(value, str) else set().union(*map(_strings, value)) if isinstance(value, list) else set()
-    )
 
 
 # --- commits ---------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
+from redistill.errors import RedistillError
 from redistill.performance.gantt import COLOURS
 from redistill.provenance.store import write_atomically
 from redistill.questions.kinds import NAMES, plural
@@ -50,8 +51,15 @@ BOLD = 1.15
 
 
 def write(chain: Chain, file: Path) -> None:
-    """Draw a chain into a file."""
-    write_atomically(file, draw(chain))
+    """Draw a chain into a file.
+
+    Raises:
+        RedistillError: it cannot be written.
+    """
+    try:
+        write_atomically(file, draw(chain))
+    except OSError as error:
+        raise RedistillError(f"{file}: cannot be written ({error.strerror})") from None
 
 
 def draw(chain: Chain) -> str:

@@ -7,6 +7,8 @@ from redistill.provenance import store
 from redistill.provenance.published import Thing
 from redistill.questions.state import State
 
+NAMED = 3  # rows of a split that are named by their ids
+
 
 def differing(root: Path, old: State, new: State) -> dict[str, str]:
     """In words, by the name of each data set that has another key on each side."""
@@ -26,19 +28,21 @@ def in_words(root: Path, old: Thing, new: Thing) -> str:
     said = []
     for split in splits:
         a, b = (_rows(thing.folder(root) / f"{split}.parquet") for thing in (old, new))
-        others = max((a - b).total(), (b - a).total())
-        if others:
-            said.append(f"{split} {others} of {max(a.total(), b.total())}")
+        gone, come = (Counter(x.values()) - Counter(y.values()) for x, y in ((a, b), (b, a)))
+        if gone or come:
+            ids = sorted({i for rows, others in ((a, gone), (b, come)) for i, row in rows.items() if row in others})
+            named = f" (id {', '.join(ids)})" if len(ids) <= NAMED else ""
+            said.append(f"{split} {max(gone.total(), come.total())} of {max(len(a), len(b))}{named}")
     return f"rows that differ: {', '.join(said)}" if said else "every row is the same"
 
 
-def _rows(file: Path) -> Counter[str]:
-    """Rows by what they say, however often each stands there; not by their ids, which may be line numbers."""
+def _rows(file: Path) -> dict[str, str]:
+    """What rows say, by their ids. Ids alone do not make rows differ: they may be line numbers."""
     if not file.is_file():
-        return Counter()
+        return {}
     import pyarrow.parquet as pq
 
     table = pq.read_table(file)
     names = [name for name in table.column_names if name != "id"]
-    columns = [table[name].to_pylist() for name in names]
-    return Counter(map(repr, zip(*columns, strict=True)))
+    rows = zip(*(table[name].to_pylist() for name in names), strict=True)
+    return dict(zip(table["id"].to_pylist(), map(repr, rows), strict=True))

@@ -24,9 +24,8 @@ def in_text(found: Differences) -> str:
     parts.append(_listed(f"{would}{vanished}", found.vanished, found))
     renamed = [f"  {' / '.join(a)} -> {' / '.join(b)}" for a, b in sorted(found.moved.items())]
     parts.append("\n".join(["the same cell under another name:", *renamed]) if renamed else "")
-    reasons = {place[2]: found.new.no_data[place[2]] for place in found.no_data}
-    said = "; ".join(f"{column}: {why}" for column, why in sorted(reasons.items()))
-    parts.append(_listed(f"not compared, as there is no data for their columns here ({said})", found.no_data, found))
+    why = "; ".join(sorted(set(found.no_data.values())))
+    parts.append(_listed(f"not compared, as there is no data for them here ({why})", found.no_data, found))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -94,12 +93,7 @@ def _data(found: Differences, group: Group) -> Iterator[str]:
 def _data_sets(found: Differences, group: Group) -> list[str]:
     if not any(cause.kind == "data" or set(where) & found.data.keys() for cause, where in group.causes.items()):
         return []
-    keys, waiting = set[str](), [found.new.cells[place] for place in group.cells]
-    while waiting:
-        key = waiting.pop()
-        if key not in keys:
-            keys.add(key)
-            waiting.extend(found.new.things[key].inputs.values())
+    keys = found.new.behind(found.new.cells[place] for place in group.cells)
     return sorted({found.new.things[key].title for key in keys} & found.data.keys())
 
 
@@ -165,7 +159,7 @@ def content(found: Differences) -> dict[str, Any]:
         "changed": {_name(place): _changed(found, place) for place in found.changed},
         "appeared": list(map(_name, found.appeared)), "vanished": list(map(_name, found.vanished)),
         "renamed": {_name(a): _name(b) for a, b in found.moved.items()},
-        "no_data": {_name(place): found.new.no_data[place[2]] for place in found.no_data},
+        "no_data": {_name(place): why for place, why in found.no_data.items()},
         "groups": [_group_content(found, group) for group in found.groups],
         "same_key": [
             {"key": u.thing.key, "kind": u.thing.kind, "title": u.thing.title, "files": list(u.files),

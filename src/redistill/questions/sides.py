@@ -7,8 +7,9 @@ from pathlib import Path
 from redistill.config import compose
 from redistill.errors import RedistillError, nearest
 from redistill.provenance import published
+from redistill.provenance.published import Published
 from redistill.questions.diff import Differences, compare
-from redistill.questions.state import State, as_published
+from redistill.questions.state import as_published, whole
 
 HERE = "."  # the files as they are
 
@@ -19,24 +20,25 @@ def between(root: Path, old: str, new: str, study: str) -> Differences:
     Raises:
         RedistillError: a side is neither a study nor a commit, or has no results.
     """
-    return compare(side(root, old, study), side(root, new, study), root)
+    before, after = (as_published(side(root, written, study)) for written in (old, new))
+    return compare(before, after, root)
 
 
-def side(root: Path, written: str, study: str) -> State:
-    """A study's results, as somebody writes them.
+def side(root: Path, written: str, study: str) -> Published:
+    """The results that somebody names; `study` is the one of a commit that is given alone.
 
     Raises:
         RedistillError: it is neither a study nor a commit, or has no results.
     """
     if written == HERE:
-        return as_published(root, study)
+        return whole(root, study)
     name, at, named = written.partition("@")
     if at:
-        return as_published(root, compose.name_of("studies", name) or study, commit(root, named or "HEAD"))
+        return whole(root, compose.name_of("studies", name) or study, commit(root, named or "HEAD"))
     name = compose.name_of("studies", written)
     if name in published.studies(root) or name in compose.known(root, "studies"):
-        return as_published(root, name)
-    return as_published(root, study, commit(root, written))
+        return whole(root, name)
+    return whole(root, study, commit(root, written))
 
 
 def commit(root: Path, written: str) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from redistill.plan import make_plan
 from redistill.questions.diff import Differences, compare
-from redistill.questions.state import as_planned, as_published
+from redistill.questions.state import as_planned, as_published, whole
 
 
 def stale(root: Path, study: str) -> Differences:
@@ -15,4 +15,4 @@ def stale(root: Path, study: str) -> Differences:
         RedistillError: it has no results, or they cannot be read.
     """
     plan = make_plan(root, study)
-    return compare(as_published(root, study), as_planned(plan), root)
+    return compare(as_published(whole(root, study)), as_planned(plan), root)

@@ -2,9 +2,9 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from redistill.provenance import published
 from redistill.provenance.published import Published, Thing
 
 Place = tuple[str, str, str]  # table, row and column of a cell
+_KEY = re.compile(r"[0-9a-f]{6,16}")
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,15 @@ class State:
     no_data: dict[str, str] = field(default_factory=dict)
     plan: Plan | None = None
 
-    @cached_property
-    def rows(self) -> dict[str, set[str]]:
-        """The rows of each table."""
-        found: dict[str, set[str]] = {name: set() for name in self.tables}
-        for table, row, _ in self.cells:
-            found.setdefault(table, set()).add(row)
-        return found
+    def behind(self, keys: Iterable[str]) -> set[str]:
+        """The keys of these things and of all that they are made of."""
+        seen, waiting = set[str](), list(keys)
+        while waiting:
+            key = waiting.pop()
+            if key not in seen:
+                seen.add(key)
+                waiting.extend(self.things[key].inputs.values())
+        return seen
 
 
 def whole(root: Path, study: str, commit: str | None = None) -> Published:
@@ -104,13 +107,24 @@ def whole(root: Path, study: str, commit: str | None = None) -> Published:
     return read
 
 
-def as_published(root: Path, study: str, commit: str | None = None) -> State:
-    """A study's results, as the files have them, or as a commit has.
+def thing_with(things: Mapping[str, Thing], begun: str) -> Thing | None:
+    """The thing whose key is this, or begins so with six digits at least; None if there is none.
 
     Raises:
-        RedistillError: there are none, or they cannot be read.
+        RedistillError: there are several.
     """
-    read = whole(root, study, commit)
+    found = [key for key in things if key.startswith(begun)] if _KEY.fullmatch(begun) else []
+    if len(found) > 1:
+        raise RedistillError(f"{len(found)} things have keys that begin with {begun}: write more of it")
+    return things[found[0]] if found else None
+
+
+def as_published(read: Published) -> State:
+    """A study's results.
+
+    Raises:
+        RedistillError: its tables are not what was published.
+    """
     tables = {name: thing.key for name, thing in read.tables.items()}
     said = f"results/{read.study}" + (f" at {read.commit}" if read.commit else "")
     cells = {place: thing.key for place, thing in read.cells.items()}
@@ -176,7 +190,9 @@ def json_of(read: Published, name: str) -> dict[str, Any]:
     try:
         text = (published.shown(read.root, read.commit, where) if read.commit is not None
                 else (read.root / where).read_text(encoding="utf-8"))  # fmt: skip
-        content: dict[str, Any] = json.loads(text)
+        content = json.loads(text)
+        if not isinstance(content, dict):
+            raise ValueError(name)
     except (OSError, ValueError) as error:
         raise RedistillError(
             f"{where}: cannot be read ({error.__class__.__name__}); `redistill publish {read.study}` writes it again, "

@@ -24,7 +24,7 @@ def _head(chain: Chain) -> Iterator[str]:
         yield f"{' / '.join(chain.place)}, in results/{chain.study}{at}"
     if chain.number is not None:
         spread = "mean ± standard deviation of " if chain.number.std is not None else ""
-        runs = f"{chain.number.n} run{'s' if chain.number.n != 1 else ''}"
+        runs = f"{chain.number.n} {plural('run', chain.number.n)}"
         metric = METRICS.get(chain.number.metric, chain.number.metric)
         yield f"{chain.number}: {metric} times 100, {spread}{runs}, on {chain.number.examples} examples of dev"
 

@@ -1,7 +1,6 @@
 """The chain behind a number: its runs, what each was told, and all that they are made of, down to the sources."""
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,11 +14,10 @@ from redistill.provenance import record, store
 from redistill.provenance.keys import canonical
 from redistill.provenance.published import Published, Thing
 from redistill.questions import places, sides, words
-from redistill.questions.state import Number, Place, json_of, numbers, whole
+from redistill.questions.state import Number, Place, json_of, numbers, thing_with, whole
 
 _SEED = re.compile(r" · seed ([0-9]+)")
 _RUNS = re.compile(r"(?:trial [0-9]+ )?seed [0-9]+")  # roles of what a number is the mean of
-_KEY = re.compile(r"[0-9a-f]{6,16}")
 
 
 @dataclass(frozen=True)
@@ -107,13 +105,8 @@ def why(
 def _found(
     read: Published, what: str | None, table: str | None, row: str | None, column: str | None
 ) -> tuple[Place | None, Thing]:
-    if what is not None and _KEY.fullmatch(what):
-        keys = [key for key in read.things if key.startswith(what)]
-        if len(keys) > 1:
-            raise RedistillError(f"{len(keys)} things have keys that begin with {what}: write more of it")
-        if keys:
-            thing = read.things[keys[0]]
-            return next((place for place, cell in read.cells.items() if cell.key == thing.key), None), thing
+    if what is not None and (thing := thing_with(read.things, what)):
+        return next((place for place, cell in read.cells.items() if cell.key == thing.key), None), thing
     cells = read.find_cells(table, row, column)
     if what is not None:
         cells = _named(read, cells, what)
@@ -283,19 +276,18 @@ def _made(root: Path, things: Iterable[Thing]) -> tuple[dict[Making, list[str]],
 
 def record_of(root: Path, key: str) -> dict[str, Any] | None:
     """The record of a thing, if it is here and can be read."""
-    file = root / "store" / "records" / f"{key}.json"
     try:
-        return record.read(file) if file.is_file() else None
+        return record.read(record.place(root, key))
     except (OSError, ValueError, RedistillError):
         return None
 
 
 def _versions(said: Iterable[dict[str, str]]) -> dict[str, list[str]]:
     """Each name with everything that is said of it."""
-    found: dict[str, Counter[str]] = {}
+    found: dict[str, set[str]] = {}
     for one in said:
         for name, value in one.items():
-            found.setdefault(name, Counter())[value] += 1
+            found.setdefault(name, set()).add(value)
     return {name: sorted(values) for name, values in sorted(found.items())}
 
 

@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from redistill.questions.kinds import plural
+
 Config = dict[str, Any]
 Names = dict[str, str]
 Path = tuple[str, ...]
@@ -51,11 +53,9 @@ def _run(config: Config, _: Config, inputs: Names) -> Iterator[Said]:
     if not config["stages"]:
         yield Said("training", "none: the model as it is")
     evaluation = config["evaluation"]
-    chosen = (
-        "the last"
-        if evaluation["checkpoint"] == "last"
-        else (f"the best by {', '.join(evaluation.get('metrics', []))} on {evaluation.get('split')}")
-    )
+    chosen = "the last"
+    if evaluation["checkpoint"] != "last":
+        chosen = f"the best by {', '.join(evaluation.get('metrics', []))} on {evaluation.get('split')}"
     yield Said("checkpoint", chosen, (("evaluation",),))
     if "trials" in config:
         yield Said("chosen from", "; ".join(config["trials"]))
@@ -63,7 +63,7 @@ def _run(config: Config, _: Config, inputs: Names) -> Iterator[Said]:
 
 
 def _stage(stage: Config, path: Path, head: str, start: str | None) -> Iterator[Said]:
-    length = _counted(stage["steps"], "step") if stage["steps"] is not None else _counted(stage["epochs"], "epoch")
+    length = _count(stage["steps"], "step") if stage["steps"] is not None else _count(stage["epochs"], "epoch")
     on = " + ".join(stage["data"]) + (f" (at most {stage['at_most']})" if stage["at_most"] else "")
     passes = f" in {stage['accumulate']} passes" if stage["accumulate"] != 1 else ""
     at = tuple((*path, key) for key in ("steps", "epochs", "batch_size", "data", "at_most", "accumulate"))
@@ -86,9 +86,7 @@ def _stage(stage: Config, path: Path, head: str, start: str | None) -> Iterator[
 def _term(term: Config) -> str:
     """A term of a loss: its weight, its method with settings, and what it compares."""
     weight = term["weight"]
-    factor = (
-        number(weight) if not isinstance(weight, dict) else f"{number(weight['first'])} to {number(weight['last'])}"
-    )
+    factor = f"{number(weight['first'])} to {number(weight['last'])}" if isinstance(weight, dict) else number(weight)
     said = f"{factor} x {component(term)}"
     if term.get("student", "student") != "student":
         said += f" for {term['student']}"
@@ -97,9 +95,8 @@ def _term(term: Config) -> str:
     taps = term.get("taps")
     if taps:
         ours, theirs = taps["student"], taps["teacher"]
-        pairs = (
-            [f"{a} ~ {b}" for a, b in zip(ours, theirs, strict=False)] if len(ours) == len(theirs) else [*ours, *theirs]
-        )
+        alike = len(ours) == len(theirs)
+        pairs = [f"{a} ~ {b}" for a, b in zip(ours, theirs, strict=True)] if alike else [*ours, *theirs]
         said += f", {'; '.join(pairs)}"
     return said
 
@@ -117,8 +114,8 @@ def number(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _counted(count: int, word: str) -> str:
-    return f"{count} {word}{'s' if count != 1 else ''}"
+def _count(count: int, word: str) -> str:
+    return f"{count} {plural(word, count)}"
 
 
 def _student(student: Config, begins: str | None) -> str:
@@ -128,15 +125,14 @@ def _student(student: Config, begins: str | None) -> str:
         return f"{said}, random weights".removeprefix(", ")
     begun = f"the shape of {begins}, random weights" if start["random"] else f"starts from {begins}"
     layers = f", layers {', '.join(map(str, start['layers']))}" if start["layers"] else ""
-    more = (", its head too" if start["head"] else "") + (
-        f", anew: {', '.join(start['fresh'])}" if start["fresh"] else ""
-    )
-    return f"{said}, {begun}{layers}{more}".removeprefix(", ")
+    head = ", its head too" if start["head"] else ""
+    fresh = f", anew: {', '.join(start['fresh'])}" if start["fresh"] else ""
+    return f"{said}, {begun}{layers}{head}{fresh}".removeprefix(", ")
 
 
 def _runtime(config: Config) -> Said:
     said = config["runtime"]
-    threads = _counted(said["threads"], "thread")
+    threads = _count(said["threads"], "thread")
     processes = f", {said['processes']} processes" if said.get("processes", 1) != 1 else ""
     portable = ", the same bytes on every CPU" if said.get("portable") else ""
     return Said("runtime", f"{said['device']}, {said['precision']}, {threads}{processes}{portable}", (("runtime",),))

@@ -1,7 +1,5 @@
-"""Versions on real servers: S3, by SeaweedFS, and SFTP. What tests of folders find holds here too."""
+"""Push and pull with each kind of remote, a folder, S3 (SeaweedFS) and SFTP; what is killed goes on."""
 
-import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from published_study import STUDY, publish_study
+from published_study import STUDY, PublishedStudy
 from servers import BUCKET, KEY, S3, SECRET, SFTP, s3_server, sftp_server
 from versioned import (
     FILES,
     FOURTH,
     OTHER,
-    PROJECT,
     RUN,
     SOURCE,
     at_home,
@@ -26,8 +23,9 @@ from versioned import (
     commit,
     content,
     dvc,
+    environment,
     make,
-    publish,
+    origin_in,
     redistill,
     repository,
     run,
@@ -91,7 +89,14 @@ def ssh(sftp: SFTP, tmp_path: Path) -> Place:
     return Place(config, lambda: [str(f) for f in (sftp.folder / tmp_path.name / "files").rglob("*") if f.is_file()])
 
 
-@pytest.fixture(params=["bucket", "ssh"])
+@pytest.fixture
+def folder(tmp_path: Path) -> Place:
+    """The remote that the committed configuration names."""
+    objects = tmp_path / "home" / ".local" / "share" / "redistill" / "dvc" / "files" / "md5"
+    return Place("", lambda: [str(f) for f in objects.rglob("*") if f.is_file()])
+
+
+@pytest.fixture(params=["folder", "bucket", "ssh"])
 def place(request: pytest.FixtureRequest) -> Place:
     found: Place = request.getfixturevalue(request.param)
     return found
@@ -99,11 +104,7 @@ def place(request: pytest.FixtureRequest) -> Place:
 
 @pytest.fixture
 def origin(tmp_path: Path) -> Path:
-    root = repository(tmp_path / "origin")
-    make(root, SOURCE, "source")
-    make(root, RUN, "run")
-    publish(root, SOURCE, RUN)
-    return root
+    return origin_in(tmp_path)
 
 
 def test_all_or_one_run_comes_back_and_only_what_is_missing_moves(origin: Path, place: Place) -> None:
@@ -144,7 +145,7 @@ def test_two_clones_that_push_at_once_lose_nothing_of_each_other(origin: Path, b
     make(other, OTHER, "one")  # and one of the same
     pushing = [
         subprocess.Popen([sys.executable, "-m", "redistill", "push"], cwd=root, stdout=subprocess.PIPE, text=True,
-                         env=os.environ | {"PYTHONPATH": str(PROJECT / "src")})
+                         env=environment())
         for root in map(with_configs, (origin, other))
     ]  # fmt: skip
     assert [process.communicate(timeout=60) and process.returncode for process in pushing] == [0, 0]
@@ -232,7 +233,7 @@ getattr(versions, sys.argv[1])(Path.cwd())
 def killed(root: Path, what: str) -> None:
     """Push or pull in a process that is killed when it has moved three files and is moving others."""
     process = subprocess.Popen([sys.executable, "-c", SLOW, what], cwd=root, stdout=subprocess.PIPE, text=True,
-                               env=os.environ | {"PYTHONPATH": str(PROJECT / "src")})  # fmt: skip
+                               env=environment())  # fmt: skip
     assert process.stdout is not None
     assert [process.stdout.readline() for _ in range(3)] == ["moved\n"] * 3
     process.send_signal(signal.SIGKILL)
@@ -246,13 +247,21 @@ def test_a_transfer_that_was_killed_goes_on(origin: Path, place: Place) -> None:
     killed(origin, "push")
     there = len(whole(place))
     assert 3 <= there < total
+    assert not (origin / "store.dvc").exists()
     assert versions.push(origin).objects == total - there
     commit(origin)
     other = place.clone(origin, "other")
     killed(other, "pull")
+    scratch = other / "store" / "work" / "pull"
+    (scratch / RUN).mkdir(parents=True, exist_ok=True)
+    (scratch / RUN / ".weights.bin.1234").write_bytes(b"half")
+    whole_ones = [f for f in scratch.rglob("*") if f.is_file() and not f.name.startswith(".")]
+    there = len(content(other)) + len(whole_ones)
+    assert not list((other / "store").glob("runs/*"))  # nothing half a thing
     moved = versions.pull(other)
-    assert 0 < moved.objects <= total - 3
+    assert moved.objects == total - there <= total - 3
     assert content(other) == content(origin)
+    assert not any(scratch.iterdir())
 
 
 def whole(place: Place) -> list[str]:
@@ -265,9 +274,7 @@ def test_a_file_that_was_being_sent_is_no_object(origin: Path, ssh: Place, sftp:
     make(ssh.known(origin), OTHER, "0123456789abcdef", size=2**16)
     command = "from pathlib import Path; from redistill.provenance.versions import push; push(Path.cwd())"
     sftp.wait = 0.1
-    process = subprocess.Popen(
-        [sys.executable, "-c", command], cwd=origin, env=os.environ | {"PYTHONPATH": str(PROJECT / "src")}
-    )
+    process = subprocess.Popen([sys.executable, "-c", command], cwd=origin, env=environment())
     deadline = time.monotonic() + 60
     while not half_sent(ssh) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -293,13 +300,9 @@ def half_sent(place: Place) -> bool:
 # --- a study ---------------------------------------------------------------------------------------------------------
 
 
-def test_clone_pull_from_s3_and_nothing_is_to_be_done(bucket: Place, tmp_path: Path) -> None:
-    made = publish_study(tmp_path / "project")
-    shutil.rmtree(made.root / "fetched")
-    shutil.copyfile(PROJECT / "Snakefile", made.root / "Snakefile")
-    for name in ("workflow", "profiles", "envs"):
-        shutil.copytree(PROJECT / name, made.root / name)
-    bucket.known(repository(made.root))
+def test_clone_pull_from_s3_and_nothing_is_to_be_done(bucket: Place, versioned_study: PublishedStudy) -> None:
+    made = versioned_study
+    bucket.known(made.root)
     redistill(made.root, "push")
     commit(made.root)
     other = bucket.clone(made.root, "other")
