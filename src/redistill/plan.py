@@ -16,7 +16,7 @@ from redistill.config.checked import Checked, Row
 from redistill.errors import RedistillError
 from redistill.provenance import store
 from redistill.provenance.keys import fingerprint, key_of, versions
-from redistill.provenance.published import Run
+from redistill.provenance.published import Run, behind
 
 # kind of node -> (area of the store, entry module, packages that its numbers depend on)
 _NUMERIC = ("numpy", "pyarrow", "torch", "safetensors", "accelerate")
@@ -106,12 +106,7 @@ class Plan:
 
     def upstream(self, keys: Iterable[str]) -> list[Node]:
         """The nodes with these keys and all that they are made of, inputs first."""
-        wanted, waiting = set[str](), list(keys)
-        while waiting:
-            key = waiting.pop()
-            if key not in wanted:
-                wanted.add(key)
-                waiting.extend(self.nodes[key].inputs.values())
+        wanted = behind(self.nodes, keys)
         return [node for node in self.nodes.values() if node.key in wanted]
 
 

@@ -4,11 +4,11 @@ import csv
 import io
 import json
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from redistill.errors import RedistillError, nearest
 from redistill.provenance import store, verify
@@ -147,6 +147,24 @@ def _reached(things: dict[str, Thing], keys: Iterable[str], edges: dict[str, lis
             waiting.append((key, True))
             waiting.extend((other, False) for other in edges.get(key, ()))
     return order[::-1]
+
+
+class Made(Protocol):
+    """A thing of a plan or of results."""
+
+    @property
+    def inputs(self) -> dict[str, str]: ...
+
+
+def behind(made: Mapping[str, Made], keys: Iterable[str]) -> set[str]:
+    """The keys of these things and of all that they are made of; every input is known."""
+    seen, waiting = set[str](), list(keys)
+    while waiting:
+        key = waiting.pop()
+        if key not in seen:
+            seen.add(key)
+            waiting.extend(made[key].inputs.values())
+    return seen
 
 
 def studies(root: Path) -> list[str]:

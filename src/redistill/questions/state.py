@@ -81,13 +81,7 @@ class State:
 
     def behind(self, keys: Iterable[str]) -> set[str]:
         """The keys of these things and of all that they are made of."""
-        seen, waiting = set[str](), list(keys)
-        while waiting:
-            key = waiting.pop()
-            if key not in seen:
-                seen.add(key)
-                waiting.extend(self.things[key].inputs.values())
-        return seen
+        return published.behind(self.things, keys)
 
 
 def whole(root: Path, study: str, commit: str | None = None) -> Published:
