@@ -198,7 +198,8 @@ def test_the_json_schemas_refuse_mistakes(example, file, old, new):
 def test_the_defaults_on_file_are_those_of_schema_and_components():
     written = parse.load(ROOT / "docs" / "defaults.yaml").data
     elsewhere = {"Source", "PyPI", "Installed", "Hub", "Url", "Folder", "Task", "Splits", "OfficialSplits", "Pool",
-                 "Reader", "Layout", "References", "Reference", "Machine", "Nodes", "Gpus", "Queue", "Pace"}  # fmt: skip
+                 "Reader", "Layout", "References", "Reference", "Machine", "Nodes", "Gpus", "Queue",
+                 "Pace"}  # fmt: skip
     seen = _compared(schema.Experiment, written["experiment"]) | _compared(schema.Study, written["study"])
     assert seen == sections() - elsewhere
     for kind in registry.PACKAGES:

@@ -220,7 +220,11 @@ def mistakes(thing: Thing) -> list[str]:
 
 def _text(root: Path, name: str, commit: str | None) -> str:
     if commit is not None:
-        return shown(root, commit, name)
+        try:
+            return shown(root, commit, name)
+        except RedistillError as error:
+            older = f"results are only understood from the first commit that has {name} on"
+            raise RedistillError(f"{error}; {older}: `git log --diff-filter=A -- {name}` names it") from None
     try:
         return (root / name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
