@@ -30,7 +30,7 @@ kills: setup ## the long form of the resume tests: 50 SIGKILLs of every kind of 
 	REDISTILL_KILLS=50 .venv/bin/python -m pytest tests/test_engine.py -k kill --timeout 5400
 
 devices: setup ## the long form of the tests of several devices: 10 SIGKILLs of each kind of run
-	REDISTILL_KILLS=10 .venv/bin/python -m pytest tests/test_devices.py -k kill --timeout 5400
+	REDISTILL_KILLS=10 .venv/bin/python -m pytest tests/test_devices.py --timeout 5400
 
 tamper: setup ## the long form of the tampering test: 200 tamperings with a published study, 20 untouched ones
 	REDISTILL_TAMPER=200 .venv/bin/python -m pytest tests/test_tampering.py --timeout 5400
