@@ -136,7 +136,7 @@ def main() -> None:
     known = json.loads(file.read_text(encoding="utf-8"))["sizes"] if file.is_file() else []
     for runs in asked:
         found = {"asked": runs, **measure(runs)}
-        known = sorted([*(one for one in known if one["asked"] != runs), found], key=lambda one: one["asked"])
+        known = sorted([*(one for one in known if one.get("asked") != runs), found], key=lambda one: one["asked"])
         result = {"command": "python benchmarks/scale.py", "machine": record.machine(), "sizes": known}
         store.write_atomically(file, store.pretty(bounded(result)))
 

@@ -33,7 +33,7 @@ USUAL_LENGTH = 0.6  # of the longest that is allowed, where a task's tokens have
 LEVELS = ("the same recipe", "the same kind of step", "the same network", "the same input", "the same kind")
 WIDE = dict.fromkeys(LEVELS, (0.5, 2.0))  # what is taken for their errors until there are a few to look at
 FEW = 5
-LOOKED_AT = 1000  # things, of all that were made, whose guesses are looked at
+LOOKED_AT = 200  # things, of all that were made, whose guesses are looked at
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,8 @@ class Known:
         self.root, self.parts = root, dict(things)
         self._networks: dict[str, Any] = {}
         self._lengths: dict[str, float] = {}
+        self._steps: dict[str, dict[str, str]] = {}
+        self._counted: dict[str, dict[str, Any] | None] = {}
 
     def network(self, key: str) -> Any:
         """What a model is, as far as it costs time: where its layers are from, and which; not how it was trained."""
@@ -125,6 +127,11 @@ class Known:
 
     def step(self, key: str) -> dict[str, str]:
         """What a step of a run is made of, by level: two runs that agree in it have the same rate."""
+        if key not in self._steps:
+            self._steps[key] = self._step(key)
+        return self._steps[key]
+
+    def _step(self, key: str) -> dict[str, str]:
         config, inputs = self.parts[key]["config"], self.parts[key]["inputs"]
         runtime = config["runtime"]
         if "stages" not in config:
@@ -208,12 +215,13 @@ class Known:
         return self._lengths[key]
 
     def _counts(self, key: str) -> dict[str, Any] | None:
-        file = self.root / "store" / "data" / key / "counts.json"
-        try:
-            counted: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return counted
+        if key not in self._counted:
+            file = self.root / "store" / "data" / key / "counts.json"
+            try:
+                self._counted[key] = json.loads(file.read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                self._counted[key] = None
+        return self._counted[key]
 
 
 def _official(said: dict[str, Any]) -> dict[str, int]:
@@ -244,6 +252,7 @@ class Model:
     made: list[Made]
     measure: str = "seconds"
     starts: dict[str, float] = field(default_factory=dict)
+    found: dict[tuple[Any, ...], tuple[float, str, int] | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.cost = {m.key: max(float(getattr(m, self.measure)), 1e-3) for m in self.made}
@@ -305,7 +314,18 @@ class Model:
     def cost_of(
         self, key: str, kind: str, title: str, without: frozenset[str] = frozenset()
     ) -> tuple[float, str, int] | None:
-        """What a thing will cost, how that was found, and its bytes: a guess, without how far such guesses are off."""
+        """What a thing will cost, how that was found, and its bytes: a guess, without how far such guesses are off.
+
+        Seeds of a recipe differ in nothing that costs time, so they are looked for once.
+        """
+        if without or kind not in MODELLED or key not in self.known.parts:
+            return self._looked_for(key, kind, title, without)
+        asked = (_names(kind, title)[0], self.known.work(key), *self.known.step(key).values())
+        if asked not in self.found:
+            self.found[asked] = self._looked_for(key, kind, title, without)
+        return self.found[asked]
+
+    def _looked_for(self, key: str, kind: str, title: str, without: frozenset[str]) -> tuple[float, str, int] | None:
         names = _names(kind, title)
         if kind in MODELLED:  # what others of the kind took says nothing where neither network nor input is known
             names = names[:1]

@@ -64,8 +64,8 @@ class Needs:
         self.plan, self.machine, self.if_quiet = plan, machine, quiet
         things = list(plan.nodes.values())
         self.model = cost.fitted(plan.root, made, things)
-        self.quiet = cost.fitted(plan.root, made, things, "core_seconds")
         self.known = self.model.known
+        self.quiet = cost.Model(self.known, made, "core_seconds")
         self.own = {_same(m.title, m.parts): m for m in made}
         self.sizes: dict[str, int | None] = {}
         self.rates = self._rates(made)
