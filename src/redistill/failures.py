@@ -14,7 +14,7 @@ from pathlib import Path
 
 from redistill.errors import RedistillError
 from redistill.interruption import Interrupted
-from redistill.provenance import store
+from redistill.provenance import lease, store
 
 _MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
 
@@ -60,6 +60,8 @@ def noted(root: Path, key: str) -> Iterator[None]:
     except Interrupted:
         raise
     except Exception as error:
+        if more_memory_may_do(error):
+            raise RedistillError(explained(error)) from error
         message = explained(error)
         try:
             said = {"message": message, "traceback": traceback.format_exc()}
@@ -70,6 +72,15 @@ def noted(root: Path, key: str) -> Iterator[None]:
         if isinstance(error, RedistillError):
             raise
         raise RedistillError(f"{message} (all of it: {_note(root, key).relative_to(root)})") from error
+
+
+def more_memory_may_do(error: Exception) -> bool:
+    """Whether a job of a cluster lacked the memory that it was given: it is tried again with more, so this is no failure
+    to remember. A GPU has no more.
+    """
+    text = str(error).lower()
+    lacked = isinstance(error, MemoryError) or any(words in text for words in _MEMORY)
+    return lease.job() is not None and lacked and "cuda" not in text and "hip" not in text
 
 
 def explained(error: Exception) -> str:

@@ -23,3 +23,24 @@ def published_again():
 
 def title(wildcards):
     return PLAN.nodes[wildcards.key].title
+
+
+# What a job asks for: what such jobs took before, and more when it is tried again. docs/clusters.md
+
+ASKED = Asked(PLAN, remote=not workflow.is_main_process)
+
+
+def cores(wildcards):
+    return ASKED.cores(wildcards.key)
+
+
+def memory(wildcards, attempt):
+    return ASKED.memory(wildcards.key, attempt)
+
+
+def minutes(wildcards, attempt):
+    return ASKED.minutes(wildcards.key, attempt)
+
+
+def gpus(wildcards):
+    return ASKED.gpus(wildcards.key)

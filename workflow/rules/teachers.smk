@@ -10,10 +10,11 @@ rule train_teacher:
         "store/work/logs/{key}.log",
     conda:
         "../../envs/environment.yaml"
-    threads: PLAN.checked.study.runtime.threads * PLAN.checked.study.runtime.processes
+    threads: cores
     resources:
-        mem_mb=3000,
-        runtime=240,
+        mem_mb=memory,
+        runtime=minutes,
+        gpu=gpus,
     params:
         make=MAKE,
         title=title,
@@ -32,10 +33,11 @@ rule store_outputs:
         "store/work/logs/{key}.log",
     conda:
         "../../envs/environment.yaml"
-    threads: PLAN.checked.study.runtime.threads * PLAN.checked.study.runtime.processes
+    threads: cores
     resources:
-        mem_mb=3000,
-        runtime=240,
+        mem_mb=memory,
+        runtime=minutes,
+        gpu=gpus,
     params:
         make=MAKE,
         title=title,
