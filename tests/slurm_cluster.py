@@ -3,6 +3,7 @@
 python tests/slurm_cluster.py FOLDER     is its first process, inside; with it, the kernel ends all others
 """
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -57,6 +58,8 @@ def missing() -> str:
     lacking = [name for name in NEEDED if shutil.which(name, path=path) is None]
     if lacking:
         return f"no {', '.join(lacking)}: {PACKAGES}"
+    if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
+        return 'no executor plugin: pip install "redistill[slurm]"'
     if os.geteuid():
         return "namespaces with daemons in them need root"
     tried = subprocess.run(["unshare", "--mount", "--pid", "--net", "--uts", "--fork", "true"], capture_output=True)
@@ -74,19 +77,24 @@ class Cluster:
         folder = [f"--wd={options.pop('cwd')}"] if "cwd" in options else []
         return subprocess.Popen([*inside, *folder, *command], text=True, start_new_session=True, **options)  # type: ignore[call-overload,no-any-return]
 
-    def run(self, *command: str, timeout: float = 60) -> str:
+    def run(self, *command: str, timeout: float = 60, checked: bool = True) -> str:
         with self.start(list(command), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             try:
                 output, errors = process.communicate(timeout=timeout)
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise
-        assert process.returncode == 0, f"{command}: {output} {errors}"
+        assert not (checked and process.returncode), f"{command}: {output} {errors}"
         return output
 
     def jobs(self) -> list[list[str]]:
         """Number, state and partition of each job that is queued or runs."""
         return [line.split() for line in self.run("squeue", "--noheader", "--format=%A %T %P").splitlines()]
+
+    def states(self) -> dict[str, str]:
+        """The state of each job that the cluster remembers, by its number."""
+        lines = self.run("squeue", "--noheader", "--states=all", "--format=%A %T").splitlines()
+        return dict(line.split() for line in lines)
 
     def processes(self, *words: str) -> list[int]:
         """Processes of the cluster, zombies left out, whose command has all these words; as seen from outside."""
@@ -181,7 +189,9 @@ def first_process(folder: Path) -> None:
     for file in (munge, munge / "key"):
         shutil.chown(file, "munge", "munge")
     places = [f"--{what}-file={munge / what}" for what in ("key", "pid", "log", "seed")]
-    run("setpriv", "--reuid=munge", "--regid=munge", "--clear-groups", "munged", f"--socket={munge / 'socket'}", *places)
+    run(
+        "setpriv", "--reuid=munge", "--regid=munge", "--clear-groups", "munged", f"--socket={munge / 'socket'}", *places
+    )
     run("slurmctld")
     run("slurmd")
     (folder / "up").touch()

@@ -75,8 +75,8 @@ def noted(root: Path, key: str) -> Iterator[None]:
 
 
 def more_memory_may_do(error: Exception) -> bool:
-    """Whether a job of a cluster lacked the memory that it was given: it is tried again with more, so this is no failure
-    to remember. A GPU has no more.
+    """Whether a job of a cluster lacked the memory that it was given: then it is tried again with more, and this is no
+    failure to remember. A GPU has no more.
     """
     text = str(error).lower()
     lacked = isinstance(error, MemoryError) or any(words in text for words in _MEMORY)

@@ -18,6 +18,7 @@ USUAL = {
 HEAVY = ("teacher", "student", "outputs")
 STARTING = 300  # MB of Snakemake itself, which starts each job on a cluster
 MORE = 1.3  # times what was measured or counted
+SLOWER = 2.0  # times what such jobs took: the node may be slower than the one that they were made on
 MINUTES = 10  # what the shortest job is given, since nodes and their disks differ
 
 
@@ -85,10 +86,8 @@ class Asked:
 
     def _time(self, node: Node) -> int:
         usual = USUAL[node.kind][1]
-        guess = self.model.guess(node.key, node.parts["kind"], node.title)
-        if guess is None or (node.kind in HEAVY and guess.level == cost.LEVELS[-1]):
-            return usual
-        return MINUTES + round(MORE * guess.seconds * guess.high / 60)
+        found = self.model.typical(node.key, node.parts["kind"], node.title)
+        return MINUTES + round(SLOWER * found[0] / 60) if found is not None else usual
 
 
 def devices(node: Node) -> int:

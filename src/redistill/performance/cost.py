@@ -279,6 +279,11 @@ class Model:
         low, high = self.errors.get(level, WIDE[level])
         return Guess(seconds, level, low, high, size)
 
+    def typical(self, key: str, kind: str, title: str) -> tuple[float, str] | None:
+        """What a thing will cost and how that was found; how far such guesses were off is not looked into."""
+        found = self._guess(key, kind, title, frozenset())
+        return found and found[:2]
+
     def _guess(self, key: str, kind: str, title: str, without: frozenset[str]) -> tuple[float, str, int] | None:
         named = [[m for m in self.named.get(n, ()) if m.key not in without] for n in _names(kind, title)]
         if kind in MODELLED:  # what others of the kind took says nothing where neither network nor input is known
