@@ -100,10 +100,16 @@ class Cluster:
         """Processes of the cluster, zombies left out, whose command has all these words; as seen from outside."""
         return [pid for pid in inside(self.first) if all(word in command_of(pid) for word in words)]
 
-    def stop_daemon(self, name: str) -> None:
+    def kill(self, name: str) -> None:
+        """Kill every process of a program, whatever it calls itself after its name."""
         for pid in self.processes(name):
-            if Path(command_of(pid).split("\0")[0]).name.rstrip(":") == name:
+            first = [*command_of(pid).split("\0")[0].split(), ""][0]
+            if Path(first).name.rstrip(":") == name:
                 os.kill(pid, signal.SIGKILL)
+
+    def start_daemon(self, name: str) -> None:
+        quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+        assert self.start([name], **quiet).wait(30) == 0, self.said()
 
     def empty(self) -> None:
         """End all jobs."""

@@ -1,10 +1,12 @@
 """What jobs ask a scheduler for: as their configs say and as such jobs took, and more when they are tried again."""
 
 import errno
+import re
 from pathlib import Path
 
 import pytest
-from conftest import Project
+import yaml
+from conftest import REPOSITORY, Project
 from test_estimate import run_of, write_record
 
 from redistill import failures
@@ -70,7 +72,8 @@ def test_a_job_that_was_asked_for_already_reads_no_records(plan: Plan, monkeypat
 def test_gpus_are_asked_for_by_runs_on_them_alone(project: Project) -> None:
     on_cpus = project.plan()
     assert {Asked(on_cpus).gpus(key) for key in on_cpus.nodes} == {None}
-    project.edit("studies/embedded.yaml", "portable: true", "device: cuda")
+    project.edit("studies/embedded.yaml", "portable: true", "portable: false")
+    project.edit("studies/embedded.yaml", "device: cpu", "device: cuda")
     plan = project.plan()
     wants = Asked(plan)
     found = {node.kind: wants.gpus(node.key) for node in plan.nodes.values()}
@@ -79,7 +82,8 @@ def test_gpus_are_asked_for_by_runs_on_them_alone(project: Project) -> None:
 
 
 def test_cores_are_those_of_the_study(project: Project) -> None:
-    project.edit("studies/embedded.yaml", "portable: true", "threads: 3")
+    project.edit("studies/embedded.yaml", "portable: true", "portable: false")
+    project.edit("studies/embedded.yaml", "threads: 1", "threads: 3")
     plan = project.plan()
     wants = Asked(plan)
     assert wants.cores(run_of(plan, "text/teacher", "movie").key) == 3
@@ -106,3 +110,13 @@ def test_on_a_cluster_too_little_memory_is_no_failure_to_remember(
         with pytest.raises(RedistillError), failures.noted(tmp_path, "key"):
             raise error
         assert (failures.first_said(tmp_path, "key") is None) == tried
+
+
+@pytest.mark.parametrize("name", ["slurm", "kubernetes"])
+def test_profiles_group_small_jobs_of_rules_that_exist_and_no_run(name: str) -> None:
+    profile = yaml.safe_load((REPOSITORY / "profiles" / name / "config.yaml").read_text())
+    texts = [file.read_text() for file in (REPOSITORY / "workflow" / "rules").glob("*.smk")]
+    rules = {rule for text in texts for rule in re.findall(r"^(?:rule|use rule \w+ as) (\w+)", text, re.MULTILINE)}
+    assert "train_student" in rules
+    assert profile["groups"].keys() <= rules - {"train_student", "train_teacher", "store_outputs"}
+    assert profile["group-components"].keys() <= set(profile["groups"].values())

@@ -157,10 +157,11 @@ def test_the_whole_study(slurm: Cluster, alone: Nano, tmp_path: Path) -> None:
 def test_a_node_whose_daemon_and_step_are_killed(slurm: Cluster, alone: Nano, project: Nano) -> None:
     with snakemake(slurm, project, **SLOW) as process:
         until_it_trains(slurm, project, process)
-        slurm.stop_daemon("slurmd")
-        slurm.stop_daemon("slurmstepd")
+        time.sleep(8)  # of a job that has just begun, Slurm is patient
+        slurm.kill("slurmd")
+        slurm.kill("slurmstepd")
         time.sleep(3)
-        slurm.run("slurmd")
+        slurm.start_daemon("slurmd")
         assert finished(slurm, process)
     assert tables(project) == tables(alone)
 

@@ -290,7 +290,8 @@ def _text(file: Path) -> str | None:
 def _parsed(text: str) -> Lease:
     try:
         value = json.loads(text)
-        return Lease(str(value["token"]), str(value["machine"]), value["job"], str(value["folder"]))
+        job = None if value["job"] is None else str(value["job"])
+        return Lease(str(value["token"]), str(value["machine"]), job, Path(value["folder"]).name)
     except (ValueError, LookupError, TypeError):
         return Lease("", "", None, "?")
 
