@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -115,7 +116,7 @@ class Cluster:
         """End all jobs."""
         with suppress(AssertionError, subprocess.TimeoutExpired):
             self.run("scancel", "--user=root")
-        until(lambda: not self.jobs(), 60, "jobs did not end")
+        until(lambda: not self.jobs(), 60, self.said)
 
     def said(self) -> str:
         logs = [self.folder / f"{name}.log" for name in ("slurmctld", "slurmd")]
@@ -124,7 +125,10 @@ class Cluster:
 
 def inside(first: int) -> list[int]:
     """The processes of the namespace that a process is the first one of."""
-    found, namespace = [], os.stat(f"/proc/{first}/ns/pid").st_ino
+    try:
+        found, namespace = [], os.stat(f"/proc/{first}/ns/pid").st_ino
+    except FileNotFoundError:
+        return []
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, ValueError, IndexError):
             state = (entry / "stat").read_text().rpartition(") ")[2].split()[0]
@@ -139,36 +143,40 @@ def command_of(pid: int) -> str:
     return ""
 
 
-def until(holds: Callable[[], object], seconds: float, otherwise: str) -> None:
+def until(holds: Callable[[], object], seconds: float, otherwise: Callable[[], str]) -> None:
+    """Wait until something holds; if it does not come to, fail with what is said of it then."""
     deadline = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < deadline, otherwise
+        assert time.monotonic() < deadline, otherwise()
         time.sleep(0.2)
 
 
 @contextmanager
-def cluster(folder: Path) -> Iterator[Cluster]:
-    """A cluster whose daemons are up. At the end nothing of it runs."""
-    folder.mkdir(parents=True)
+def cluster() -> Iterator[Cluster]:
+    """A cluster whose daemons are up. At the end nothing of it runs, and if this process is killed, nothing either."""
     command = ["unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc"]
-    with (folder / "first.log").open("w") as log:
-        outer = subprocess.Popen(
-            [*command, sys.executable, __file__, str(folder)], stdout=log, stderr=log, stdin=subprocess.DEVNULL
-        )
-    children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
-    first = 0
-    try:
-        until(lambda: children.read_text().split(), 20, "namespaces were not made")
-        first = int(children.read_text().split()[0])
-        made = Cluster(folder, first)
-        until(lambda: (folder / "up").exists(), 30, (folder / "first.log").read_text())
-        until(lambda: "idle" in made.run("sinfo", "--noheader", "--format=%T"), 60, made.said())
-        yield made
-    finally:
-        before = inside(first) if first else []
-        outer.kill()  # the first process inside dies with it, and all others with that one
-        outer.wait(20)
-        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in before), 20, f"left running: {before}")
+    with tempfile.TemporaryDirectory(prefix="slurm-") as scratch:
+        folder = Path(scratch)
+        folder.chmod(0o711)  # munged is not root
+        log = folder / "first.log"
+        with log.open("w") as stream:
+            outer = subprocess.Popen(
+                ["setpriv", "--pdeathsig=KILL", *command, sys.executable, __file__, scratch],
+                stdout=stream, stderr=stream, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        children, first = Path(f"/proc/{outer.pid}/task/{outer.pid}/children"), 0
+        try:
+            until(lambda: children.read_text().split(), 20, lambda: f"namespaces were not made: {log.read_text()}")
+            first = int(children.read_text().split()[0])
+            made = Cluster(folder, first)
+            until((folder / "up").exists, 60, lambda: f"daemons did not start: {log.read_text()}")
+            until(lambda: "idle" in made.run("sinfo", "--noheader", "--format=%T"), 60, made.said)
+            yield made
+        finally:
+            before = inside(first)
+            outer.kill()  # the first process inside dies with it, and all others with that one
+            outer.wait(20)
+            until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in before), 20, lambda: f"left: {before}")
 
 
 # --- inside ----------------------------------------------------------------------------------------------------------
@@ -181,7 +189,6 @@ def first_process(folder: Path) -> None:
     run("ip", "link", "set", "lo", "up")
     run("ip", "address", "add", "192.0.2.1/32", "dev", "lo")  # with 127.0.0.1 alone, names are not looked up
     run("hostname", NODE)
-    folder.chmod(0o711)
     for name in ("munge", "state", "spool", "etc"):
         (folder / name).mkdir()
     (folder / "hosts").write_text(f"127.0.0.1 localhost {NODE}\n")

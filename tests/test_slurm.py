@@ -30,11 +30,11 @@ TRAIN = "train_student"
 
 
 @pytest.fixture(scope="session")
-def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def slurm() -> Iterator[Cluster]:
     lacking = missing()
     if lacking:
         (pytest.fail if "REDISTILL_SLURM" in os.environ else pytest.skip)(lacking)
-    with cluster(tmp_path_factory.mktemp("slurm") / "cluster") as up:
+    with cluster() as up:
         yield up
 
 
@@ -62,7 +62,7 @@ def project(alone: Nano, tmp_path: Path, slurm: Cluster) -> Iterator[Nano]:
     try:
         yield Nano(root)
         assert slurm.jobs() == []
-        until(lambda: not slurm.processes("redistill"), 30, f"left running: {slurm.processes('redistill')}")
+        until(lambda: not slurm.processes("redistill"), 30, lambda: f"left: {slurm.processes('redistill')}")
     finally:
         slurm.empty()
 
@@ -122,7 +122,7 @@ def job_of(slurm: Cluster, state: str = "RUNNING") -> str:
 
 
 def until_it_trains(slurm: Cluster, project: Nano, process: subprocess.Popen[str]) -> None:
-    until(lambda: training(project) or process.poll() is not None, LONGEST, slurm.said())
+    until(lambda: training(project) or process.poll() is not None, LONGEST, slurm.said)
     assert process.poll() is None, "it ended before it was disturbed"
 
 
@@ -133,10 +133,10 @@ def test_what_squeue_says_of_the_job_that_holds_a_lease(slurm: Cluster) -> None:
 
     number = slurm.run("sbatch", "--parsable", "--wrap=sleep 60", "--output=/dev/null").strip()
     try:
-        until(lambda: job_of(slurm) == number, 60, slurm.said())
+        until(lambda: job_of(slurm) == number, 60, slurm.said)
         assert said(number) == "True"
         slurm.run("scontrol", "requeuehold", number)
-        until(lambda: said(number) == "False", 60, slurm.said())  # it waits, so nobody makes anything
+        until(lambda: said(number) == "False", 60, slurm.said)  # it waits, so nobody makes anything
     finally:
         slurm.empty()
     assert said(number) == said("999999") == "False"
@@ -197,7 +197,7 @@ def test_a_cancelled_workflow_and_the_next_command(slurm: Cluster, alone: Nano, 
         (first,) = slurm.processes("snakemake", "--profile")
         os.kill(first, signal.SIGINT)  # Ctrl-C
         assert process.wait(120) != 0
-    until(lambda: not slurm.jobs(), 60, "jobs of a workflow that was cancelled went on")
+    until(lambda: not slurm.jobs(), 60, slurm.said)
     assert not (project.root / "results" / "six").exists()
     with snakemake(slurm, project) as process:
         assert finished(slurm, process)
