@@ -42,6 +42,7 @@ ASKING = 15.0  # seconds between two questions to the cluster
 POLL = 1.0  # seconds between two looks at a lease
 LONGEST = 14 * 86400.0  # seconds after which one who waits gives up
 THERE = ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "CONFIGURING", "RESIZING", "SIGNALING", "STAGE_OUT")
+UNREAD = "?"  # the token of a lease that cannot be read now
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -151,7 +152,7 @@ def said_of(job: str | None) -> bool | None:
 
 def _taken(file: Path, alone: bool) -> tuple[Lease, int]:
     """The lease, once it is free or over, and the descriptor by which it is renewed."""
-    began, watch = time.monotonic(), _Watch()
+    began, watch, said = time.monotonic(), _Watch(), False
     while time.monotonic() - began < LONGEST:
         text = _text(file)
         found = None if text is None else _parsed(text)
@@ -159,6 +160,11 @@ def _taken(file: Path, alone: bool) -> tuple[Lease, int]:
             taken = _replaced(file, found, _new(found))
             if taken is not None:
                 return taken
+        elif not said:
+            print(
+                f"redistill: {found.job or 'another machine'} makes this; waiting for it", file=sys.stderr, flush=True
+            )
+            said = True
         time.sleep(POLL)
     raise RedistillError(
         f"{file.name}: another holds it for {LONGEST / 86400:.0f} days, and renews it still: end its job "
@@ -167,20 +173,26 @@ def _taken(file: Path, alone: bool) -> tuple[Lease, int]:
 
 
 class _Watch:
-    """What one who waits has seen of a lease, by its own clock."""
+    """What one who waits has seen of a lease, by its own clock.
+
+    Silence is counted look by look: while nothing can be read, as when a file server is away, it is nobody's.
+    """
 
     def __init__(self) -> None:
-        self.text, self.since, self.asked = "", 0.0, float("-inf")
+        self.text, self.silence = "", 0.0
+        self.looked, self.asked = time.monotonic(), float("-inf")
         self.there: bool | None = None
 
     def is_over(self, text: str, found: Lease) -> bool:
         now = time.monotonic()
+        passed, self.looked = min(now - self.looked, 5 * POLL), now
         if text != self.text:
-            self.text, self.since = text, now
+            self.text, self.silence = text, 0.0
             return False
+        self.silence += passed
         if now - self.asked > ASKING:
             self.asked, self.there = now, said_of(found.job)
-        return not self.there and now - self.since > (SILENT if self.there is None else ENDED)
+        return not self.there and self.silence > (SILENT if self.there is None else ENDED)
 
 
 def _new(before: Lease | None) -> Lease:
@@ -249,7 +261,8 @@ def _renewed(file: Path, mine: Lease, descriptor: int) -> Iterator[Lease]:
         end.set()
         beats.join()
         os.close(descriptor)
-        _removed(file, mine.token, mine.token)
+        with suppress(OSError):  # it ends by itself, later
+            _removed(file, mine.token, mine.token)
 
 
 def _beat(file: Path, mine: Lease, descriptor: int, end: threading.Event) -> None:
@@ -260,8 +273,9 @@ def _beat(file: Path, mine: Lease, descriptor: int, end: threading.Event) -> Non
     beat, missed = 0, 0
     while not end.wait(BEAT):
         with suppress(OSError):
-            found = read(file)
-            missed = 0 if found is not None and found.token == mine.token else missed + 1
+            text = _text(file)
+            lost = text is None or _parsed(text).token not in (mine.token, UNREAD)
+            missed = missed + 1 if lost else 0
             beat += 1
             os.pwrite(descriptor, _written(mine, beat), 0)
         if missed > 1 and not end.is_set():
@@ -293,7 +307,7 @@ def _parsed(text: str) -> Lease:
         job = None if value["job"] is None else str(value["job"])
         return Lease(str(value["token"]), str(value["machine"]), job, Path(value["folder"]).name)
     except (ValueError, LookupError, TypeError):
-        return Lease("", "", None, "?")
+        return Lease(UNREAD, "", None, UNREAD)
 
 
 def _age(file: Path) -> float:
