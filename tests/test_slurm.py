@@ -113,7 +113,7 @@ def trained(project: Nano) -> dict[str, object]:
 
 def training(project: Nano) -> bool:
     """Whether the run has saved itself, and is not done."""
-    return any((project.root / "store" / "work").glob("*/**/progress/0-*/state.json"))
+    return any((project.root / "store" / "work").glob("*/**/progress/[0-9]*/state.json"))
 
 
 def job_of(slurm: Cluster, state: str = "RUNNING") -> str:
