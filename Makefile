@@ -5,10 +5,10 @@ CORES ?= all
 UPGRADE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup validators reproduce test lint fuzz kills devices tamper steps bench lock base image sif contained clean
+.PHONY: help setup validators reproduce test lint fuzz kills devices tamper steps test-slurm bench lock base image sif contained clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## make or mend .venv; quick when nothing changed (PYTHON=... picks the interpreter)
 	@bash envs/setup.sh
@@ -22,6 +22,9 @@ reproduce: setup ## make every table of a study anew where it is missing (STUDY=
 test: setup ## run the tests; without .venv-validators (no network), that of roc-validator is skipped
 	@bash envs/validators.sh || echo "no .venv-validators: roc-validator's test will be skipped" >&2
 	.venv/bin/python -m pytest
+
+test-slurm: setup ## make a small study on a Slurm of this machine's own, with kills (root; slurm-wlm, munge)
+	REDISTILL_SLURM=1 .venv/bin/python -m pytest tests/test_slurm.py tests/test_kubernetes.py --timeout 1500
 
 fuzz: setup ## the long form of the fuzz test: 10,000 spoilt configurations
 	REDISTILL_FUZZ=10000 .venv/bin/python -m pytest tests/test_fuzz.py --timeout 5400

@@ -13,6 +13,7 @@ from redistill import container
 from redistill.errors import RedistillError
 from redistill.jobs import begin, bring, keep_warm, to_publish
 from redistill.patterns import pattern
+from redistill.performance.asked import Asked
 from redistill.plan import make_plan
 from redistill.specification import write_specifications
 
@@ -48,8 +49,10 @@ include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/tables.smk"
 
 
-localrules:
+localrules:  # nodes of a cluster often reach no network
     all,
+    fetch_data,
+    fetch_model,
 
 
 onstart:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from redistill.errors import RedistillError
 from redistill.interruption import Interrupted, Killed
-from redistill.provenance import store
+from redistill.provenance import lease, store
 
 _MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
 
@@ -60,6 +60,8 @@ def noted(root: Path, key: str) -> Iterator[None]:
     except (Interrupted, Killed):
         raise
     except Exception as error:
+        if more_memory_may_do(error):
+            raise RedistillError(explained(error)) from error
         message = note(root, key, error)
         if isinstance(error, RedistillError):
             raise
@@ -76,6 +78,15 @@ def note(root: Path, key: str, error: Exception) -> str:
     if isinstance(error, RedistillError):
         return message
     return f"{message} (all of it: {_note(root, key).relative_to(root)})"
+
+
+def more_memory_may_do(error: Exception) -> bool:
+    """Whether a job of a cluster lacked the memory that it was given: then it is tried again with more, and this is no
+    failure to remember. A GPU has no more.
+    """
+    text = str(error).lower()
+    lacked = isinstance(error, MemoryError) or any(words in text for words in _MEMORY)
+    return lease.job() is not None and lacked and "cuda" not in text and "hip" not in text
 
 
 def explained(error: Exception) -> str:

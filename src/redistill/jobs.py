@@ -17,7 +17,7 @@ from redistill import environment, failures, forge, gpus, interruption, ranks, r
 from redistill.errors import RedistillError
 from redistill.job import PORTABLE
 from redistill.plan import Node, Plan
-from redistill.provenance import attempts, record, shared, store
+from redistill.provenance import attempts, lease, record, shared, store
 from redistill.specification import Specification, read_specification, write_specifications
 from redistill.tables.publish import differences
 from redistill.tables.publish import publish as copy_out
@@ -58,17 +58,17 @@ def make(root: Path, key: str) -> Path:
             with failures.noted(root, key):
                 _join(root, told)
         return folder
-    with store.locked(root / "store", key):
+    with store.locked(root / "store", key) as scratch:
         if not store.is_done(folder) and not store.recovered(folder):
             failures.refuse(root, key, told.node.title)
             with failures.noted(root, key), attempts.noted(root, key, told.node.title):
-                _make(root, told, folder)
+                _make(root, told, folder, scratch)
             attempts.forget(root, key)
         shutil.rmtree(root / "store" / "work" / key, ignore_errors=True)  # now, or where it was stopped just before
     return folder
 
 
-def _make(root: Path, told: Specification, folder: Path) -> None:
+def _make(root: Path, told: Specification, folder: Path, scratch: Path) -> None:
     node = told.node
     runtime = node.config.get("runtime", PORTABLE)
     environment.pin(runtime)
@@ -78,7 +78,6 @@ def _make(root: Path, told: Specification, folder: Path) -> None:
             raise RedistillError(f"{node.title}: its {role} is not there ({path.relative_to(root)}); make that first")
         used[role] = store.trust(root, path)
     start = record.started(root, runtime["device"])
-    scratch = root / "store" / "work" / node.key
     work = scratch / "result"
     shutil.rmtree(work, ignore_errors=True)  # what an attempt before has left; a run goes on from `progress`
     work.mkdir(parents=True)
@@ -133,7 +132,7 @@ def function_of(kind: str) -> Callable[..., dict[str, Any]]:
 def _join(root: Path, told: Specification) -> None:
     """Make a thing as one of several processes; another one keeps the books."""
     environment.pin(told.node.config["runtime"])
-    _compute(told, root / "store" / "work" / told.node.key / "result")
+    _compute(told, lease.scratch_now(root / "store", told.node.key) / "result")
 
 
 def _check_note(plan: Plan) -> Path:

@@ -1,6 +1,6 @@
 """How far a study is: what is made, what is in the making and where it stands, what failed and why, how long it takes.
 
-It looks and touches nothing: a job is in the making while somebody holds its key's lock.
+It looks and touches nothing: a job is in the making while somebody holds its key's lock, or its lease elsewhere.
 """
 
 import json
@@ -18,7 +18,7 @@ from rich.text import Text
 from redistill import failures
 from redistill.performance.units import seconds_of
 from redistill.plan import Node, Plan
-from redistill.provenance import attempts
+from redistill.provenance import attempts, lease
 from redistill.provenance.prune import is_held
 
 EVERY = 2.0  # seconds between two looks
@@ -82,10 +82,11 @@ def status(plan: Plan) -> Status:
 
 
 def _running(root: Path, node: Node) -> Running | None:
-    lock, scratch = root / "store" / "work" / f"{node.key}.lock", root / "store" / "work" / node.key
-    if not lock.is_file() or not is_held(lock):
+    store = root / "store"
+    lock = store / "work" / f"{node.key}.lock"
+    if not (lock.is_file() and is_held(lock)) and not lease.is_elsewhere(lease.file_of(store, node.key)):
         return None
-    begin = time.time()
+    begin, scratch = time.time(), lease.scratch_now(store, node.key)
     with suppress(OSError, ValueError):
         begin = float((scratch / "begun").read_text(encoding="utf-8"))
     return Running(node.key, node.kind, node.title, round(time.time() - begin, 1), _where(node, scratch))

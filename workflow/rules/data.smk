@@ -12,8 +12,8 @@ rule fetch_data:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=30,
+        mem_mb=memory,
+        runtime=minutes,
     params:
         make=MAKE,
         title=title,
@@ -34,8 +34,8 @@ rule prepare:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=memory,
+        runtime=minutes,
     params:
         make=MAKE,
         title=title,
@@ -56,8 +56,8 @@ rule tokenise:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=memory,
+        runtime=minutes,
     params:
         make=MAKE,
         title=title,

@@ -12,8 +12,8 @@ rule fetch_model:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=60,
+        mem_mb=memory,
+        runtime=minutes,
     params:
         make=MAKE,
         title=title,

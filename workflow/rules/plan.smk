@@ -1,9 +1,5 @@
 # What the rules ask of the plan.
 
-RUNTIME = PLAN.checked.study.runtime
-THREADS = RUNTIME.threads * RUNTIME.devices  # of what trains, and of what stores a teacher's outputs
-GPUS = RUNTIME.devices if RUNTIME.device == "cuda" else 0  # `--resources gpu=N` shares out N; jobs take different ones
-
 
 def done(node):
     """The file that says that a thing is there: all that Snakemake is told of it."""
@@ -27,3 +23,24 @@ def published_again():
 
 def title(wildcards):
     return PLAN.nodes[wildcards.key].title
+
+
+# What a job asks for: what such jobs took before, and more when it is tried again. docs/clusters.md
+
+ASKED = Asked(PLAN, remote=not workflow.is_main_process)
+
+
+def cores(wildcards):
+    return ASKED.cores(wildcards.key)
+
+
+def memory(wildcards, attempt):
+    return ASKED.memory(wildcards.key, attempt)
+
+
+def minutes(wildcards, attempt):
+    return ASKED.minutes(wildcards.key, attempt)
+
+
+def gpus(wildcards):
+    return ASKED.gpus(wildcards.key)

@@ -10,11 +10,11 @@ rule train_student:
         "store/work/logs/{key}.log",
     conda:
         "../../envs/environment.yaml"
-    threads: THREADS
+    threads: cores
     resources:
-        mem_mb=3000 * RUNTIME.devices,
-        runtime=240,
-        gpu=GPUS,
+        mem_mb=memory,
+        runtime=minutes,
+        gpu=gpus,
     params:
         make=MAKE,
         title=title,
@@ -35,8 +35,8 @@ rule fit_baseline:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=memory,
+        runtime=minutes,
     params:
         make=MAKE,
         title=title,

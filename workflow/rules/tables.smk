@@ -12,8 +12,8 @@ rule make_table:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=20,
+        mem_mb=memory,
+        runtime=minutes,
     params:
         make=MAKE,
         title=title,
@@ -34,8 +34,8 @@ rule make_submission:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=memory,
+        runtime=minutes,
     params:
         make=MAKE,
         title=title,
@@ -56,8 +56,8 @@ rule make_scores:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=memory,
+        runtime=minutes,
     params:
         make=MAKE,
         title=title,
@@ -78,8 +78,8 @@ rule publish:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=10,
+        mem_mb=memory,
+        runtime=minutes,
     params:
         make=MAKE,
         title=title,

@@ -10,11 +10,11 @@ rule train_teacher:
         "store/work/logs/{key}.log",
     conda:
         "../../envs/environment.yaml"
-    threads: THREADS
+    threads: cores
     resources:
-        mem_mb=3000 * RUNTIME.devices,
-        runtime=240,
-        gpu=GPUS,
+        mem_mb=memory,
+        runtime=minutes,
+        gpu=gpus,
     params:
         make=MAKE,
         title=title,
@@ -33,11 +33,11 @@ rule store_outputs:
         "store/work/logs/{key}.log",
     conda:
         "../../envs/environment.yaml"
-    threads: THREADS
+    threads: cores
     resources:
-        mem_mb=3000 * RUNTIME.devices,
-        runtime=240,
-        gpu=GPUS,
+        mem_mb=memory,
+        runtime=minutes,
+        gpu=gpus,
     params:
         make=MAKE,
         title=title,

@@ -15,7 +15,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from redistill.errors import writing
-from redistill.provenance import shared, store
+from redistill.provenance import lease, shared, store
 from redistill.provenance.keys import KEY
 
 DAY = 86400.0
@@ -54,7 +54,8 @@ def in_progress(root: Path) -> set[str]:
     """Keys that a job is making now, or has begun to make: it may go on from where it was."""
     work = root / "store" / "work"
     begun = {folder.name for folder in work.glob("*") if folder.is_dir() and KEY.fullmatch(folder.name)}
-    return begun | {lock.stem for lock in work.glob("*.lock") if KEY.fullmatch(lock.stem) and is_held(lock)}
+    leased = {file.stem for file in work.glob("*.lease") if KEY.fullmatch(file.stem) and lease.is_elsewhere(file)}
+    return begun | leased | {lock.stem for lock in work.glob("*.lock") if KEY.fullmatch(lock.stem) and is_held(lock)}
 
 
 def remove(root: Path, unreached: Iterable[Garbage]) -> list[Garbage]:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from redistill.errors import RedistillError
+from redistill.provenance import lease
+from redistill.provenance.store import NO_LOCKS
 
 
 def take(root: Path) -> None:
@@ -37,7 +39,7 @@ def take_modes(folder: Path) -> None:
 
 @contextmanager
 def lock_if_free(store: Path, key: str) -> Iterator[bool]:
-    """Hold a key's lock, as `store.locked` does, unless somebody else does: then False."""
+    """Hold a key's lock and lease, as `store.locked` does, unless somebody else does: then False."""
     lock = store / "work" / f"{key}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as stream:
@@ -46,4 +48,8 @@ def lock_if_free(store: Path, key: str) -> Iterator[bool]:
         except BlockingIOError:
             yield False
             return
-        yield True
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+        with lease.held_if_free(store, key) as free:
+            yield free

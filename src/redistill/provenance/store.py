@@ -5,9 +5,11 @@ store/<area>/<key>/done.json   the manifest's digest; written last, so a thing i
 store/records/<key>.json       how it came out: times, machine, environment; written before it is put in its place
 store/attempts/<key>.json      what failed or was killed before it was made
 store/pictures/<key>/          what a run says of some images, drawn for people; no thing, and made anew at any time
-store/work/<key>/              scratch of the job that is making it; store/work/<key>.lock is held meanwhile
+store/work/<key>/              scratch of the job that is making it; store/work/<key>.lock is held meanwhile, and
+                               store/work/<key>.lease between machines
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -17,13 +19,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from redistill.errors import IntegrityError, RedistillError
+from redistill.provenance import lease
 from redistill.provenance.keys import canonical, sha256_text
 
 AREAS = ("data", "models", "outputs", "runs", "results")
 BROKEN = "Remove that folder and it will be made again, or pull it again."
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 Manifest = dict[str, Any]
 
 
@@ -58,7 +62,7 @@ def write_atomically(file: Path, text: str, sync: bool = True) -> None:
     Without `sync`, that holds until the power fails.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    beside = file.with_name(f".{file.name}.{os.getpid()}-{lease.machine()}")
     with beside.open("w", encoding="utf-8") as stream:
         stream.write(text)
         if sync:
@@ -113,13 +117,26 @@ def is_done(folder: Path) -> bool:
 
 
 @contextmanager
-def locked(store: Path, key: str) -> Iterator[None]:
-    """Hold the key's lock; whoever comes second waits. The kernel frees it when its holder dies."""
+def locked(store: Path, key: str) -> Iterator[Path]:
+    """Hold the key's lock and its lease; whoever comes second waits. Yields the scratch folder of the holder.
+
+    On one machine the kernel frees the lock when its holder dies; between machines the lease says who is alive.
+    """
     lock = store / "work" / f"{key}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as stream:
+    with lock.open("w") as stream, lease.held(store, key, alone=_flocked(stream)) as mine:
+        yield lease.scratch(store, key, mine)
+
+
+def _flocked(stream: IO[str]) -> bool:
+    """Wait for this machine's lock; False on a file system that has none, where the lease alone counts."""
+    try:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        return False
+    return True
 
 
 def finish(folder: Path) -> None:
@@ -221,7 +238,13 @@ def put(
             os.close(descriptor)
     noting(digest_of(manifest))
     folder.parent.mkdir(parents=True, exist_ok=True)
-    work.replace(folder)
+    try:
+        work.replace(folder)
+    except OSError:
+        if not is_done(folder):  # else one that was thought dead has made it meanwhile, on another machine
+            raise
+        _same(folder, read_manifest(folder), manifest)
+        return manifest
     _note(root, folder, manifest)
     finish(folder)
     return manifest
