@@ -208,8 +208,10 @@ def test_teacher_outputs_are_made_in_the_studys_precision_and_kept_in_float32(
     monkeypatch.setattr(outputs, "prepare_torch", lambda *_: None)  # the process is not pinned, and need not be
     found = {}
     for precision in ("float32", "bfloat16"):
-        runtime = {"precision": precision, "portable": False, "device": "cpu", "threads": 1}
-        outputs.make_outputs({"split": "train", "task": IMAGES, "runtime": runtime}, taught, tmp_path)
+        runtime = {"precision": precision, "portable": False, "device": "cpu", "threads": 1, "devices": 1}
+        config = {"split": "train", "task": IMAGES, "runtime": runtime, "transforms": [], "views": None,
+                  "batch_size": 64}  # fmt: skip
+        outputs.make_outputs(config, taught, tmp_path)
         found[precision] = np.load(tmp_path / "logits.npy")
     exact, rounded = found.values()
     assert exact.dtype == rounded.dtype == np.float32
@@ -225,7 +227,7 @@ def test_live_teachers_compute_in_the_precision_of_the_stage(full: bool, expecte
     mixed: list[bool] = []
     stage: Any = SimpleNamespace(
         data=SimpleNamespace(batch=lambda *_: batch), learner=learner, prepared=learner, step=0, steps=1,
-        noise=0, common=0, said={"rotations": False},
+        noise=0, common=0, said={"rotations": False}, seeds=lambda *_: None, view=lambda *_: 0,
         accelerator=SimpleNamespace(device="cpu", autocast=lambda: torch.autocast("cpu", dtype=torch.bfloat16)),
         teachers=SimpleNamespace(see=lambda *_: mixed.append(torch.is_autocast_enabled("cpu")) or {}),
         loss=SimpleNamespace(students=["student"], values=lambda *_: {}, total=lambda *_: torch.zeros(())),

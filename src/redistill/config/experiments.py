@@ -177,6 +177,7 @@ class ExperimentChecker:
                 self._say(document, here, "needs a `tokenizer`: a pretrained model whose tokenizer reads the texts")
         elif task.input == "image":
             self._say(document, here, "an image task needs `architecture`")
+            return  # what else is said of a reader of texts does not fit either
         elif start is None:
             self._say(document, here, "a text student needs a `start`: a pretrained `source`, or an `experiment`")
         if student.tokenizer is not None:
