@@ -168,6 +168,17 @@ def test_a_reference_takes_its_records_and_no_others(project: Project) -> None:
         made(plan, reference="Third")
 
 
+def test_what_is_prioritised_goes_first_with_all_that_it_is_made_of(project: Project) -> None:
+    plan = project.plan()
+    write_records(plan)
+    run = run_of(plan, "text/student-kd", "movie")
+    ends = [
+        next(p.end for p in found.schedule.placed if p.job.key == run.key)
+        for found in (made(plan), forecast(plan, machine(), anew=True, first=[run.key]))
+    ]
+    assert ends[1] < ends[0] / 2
+
+
 # --- sums ------------------------------------------------------------------------------------------------------------
 
 

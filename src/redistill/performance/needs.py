@@ -117,9 +117,8 @@ class Needs:
         """Bytes of the host's: as such jobs took, else by the shape of the model."""
         if node.kind not in HEAVY:
             return LIGHT
-        like = self.model.alike.get(self.known.step(node.key)[cost.LEVELS[1]], [])
-        if like:
-            return max(made.peak_mib for made in like) << 20
+        if peak := self.model.peak(node.key):
+            return peak
         if gpus_of(node):
             return 3 * LIGHT
         counted = self._counted(node) if node.config["task"]["input"] == "image" else None
