@@ -17,6 +17,7 @@ from redistill.errors import ConfigError, RedistillError
 from redistill.performance import forecast_picture, gantt
 from redistill.performance.forecast import Forecast, forecast
 from redistill.performance.needs import BY_OPERATIONS, RECORD, UNKNOWN
+from redistill.performance.operations import Counted
 from redistill.plan import Plan
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -130,6 +131,21 @@ def test_what_was_never_made_takes_its_operations_and_at_least_its_steps(project
     assert made(plan, nodes=steps).needs[run.key].job.seconds["node"] == 100 * epochs * -(-texts // batch)
 
 
+def test_images_are_decoded_by_the_processes_beside_a_run_each_on_a_core_of_its_own(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = {("imagenet/kd", "imagenet/ilsvrc2012"): Counted(1e9, 10_000_000)}
+    monkeypatch.setattr("redistill.performance.operations.counted", lambda plan: counted)
+    nodes: dict[str, Any] = {"node": {"cores": 32, "gpus": GPUS, "images": 100}}
+    alone = made(project.plan("paper"), nodes=nodes)
+    run = run_of(project.plan("paper"), "imagenet/kd", "imagenet/ilsvrc2012")
+    project.edit("studies/paper.yaml", "runtime:", "loading: {workers: 8}\nruntime:")
+    eight = made(project.plan("paper"), nodes=nodes)
+    both = [found.needs[run.key].job for found in (alone, eight)]
+    assert [job.needs.cores for job in both] == [1, 9]
+    assert both[0].seconds["node"] == pytest.approx(8 * both[1].seconds["node"])
+
+
 def test_of_what_neither_records_nor_operations_tell_anything_that_is_said(project: Project) -> None:
     plan = project.plan()
     found = made(plan)
@@ -166,6 +182,17 @@ def test_a_reference_takes_its_records_and_no_others(project: Project) -> None:
     assert found.needs[node.key].job.seconds["node"] == pytest.approx(50.0)
     with pytest.raises(RedistillError, match="no record in this store is of the processor `Third`"):
         made(plan, reference="Third")
+
+
+def test_what_is_prioritised_goes_first_with_all_that_it_is_made_of(project: Project) -> None:
+    plan = project.plan()
+    write_records(plan)
+    run = run_of(plan, "text/student-kd", "movie")
+    ends = [
+        next(p.end for p in found.schedule.placed if p.job.key == run.key)
+        for found in (made(plan), forecast(plan, machine(), anew=True, first=[run.key]))
+    ]
+    assert ends[1] < ends[0] / 2
 
 
 # --- sums ------------------------------------------------------------------------------------------------------------

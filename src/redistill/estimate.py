@@ -108,9 +108,9 @@ def _memory(model: cost.Model, nodes: list[Node]) -> tuple[int, bool]:
     for node in nodes:
         if node.kind not in ("teacher", "student"):
             continue
-        peaks = [made.peak_mib << 20 for made in _alike(model, node.key)]
-        by_shape = None if peaks else size.memory(model.known, node.key)
-        found.append((max(peaks), True) if peaks else (by_shape or 0, False))
+        peak = model.peak(node.key)
+        by_shape = None if peak else size.memory(model.known, node.key)
+        found.append((peak, True) if peak else (by_shape or 0, False))
     return max(found)
 
 

@@ -253,6 +253,7 @@ class Model:
     measure: str = "seconds"
     starts: dict[str, float] = field(default_factory=dict)
     found: dict[tuple[Any, ...], tuple[float, str, int] | None] = field(default_factory=dict)
+    peaks: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.cost = {m.key: max(float(getattr(m, self.measure)), 1e-3) for m in self.made}
@@ -324,6 +325,13 @@ class Model:
         if asked not in self.found:
             self.found[asked] = self._looked_for(key, kind, title, without)
         return self.found[asked]
+
+    def peak(self, key: str) -> int:
+        """Bytes of memory that what is made of the same kind of step took at most; 0 if nothing was."""
+        step = self.known.step(key)[LEVELS[1]]
+        if step not in self.peaks:
+            self.peaks[step] = max((made.peak_mib for made in self.alike.get(step, ())), default=0) << 20
+        return self.peaks[step]
 
     def _looked_for(self, key: str, kind: str, title: str, without: frozenset[str]) -> tuple[float, str, int] | None:
         names = _names(kind, title)

@@ -1,7 +1,8 @@
 """What a study would take on a machine: its plan laid on a profile's nodes, and the sums that people ask for."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Any
 
 from redistill.config import schema
@@ -141,17 +142,26 @@ def _bytes(number: float) -> str:
     return f"{number / 1e9:,.1f} GB" if number >= 1e9 else f"{number / 1e6:,.0f} MB"
 
 
-def forecast(plan: Plan, machine: schema.Machine, name: str = "", anew: bool = False, quiet: bool = True) -> Forecast:
-    """Simulate what is missing of a study on a machine; with `anew`, all of it. Where not `quiet`, what was recorded
-    takes as long as the clock said, with whatever else ran then.
+def forecast(
+    plan: Plan, machine: schema.Machine, name: str = "", anew: bool = False, quiet: bool = True,
+    first: Collection[str] = (),
+) -> Forecast:  # fmt: skip
+    """Simulate what is missing of a study on a machine.
+
+    Args:
+        anew: simulate all of it, as if nothing were there.
+        quiet: what was recorded takes as long as the processor worked; else as the clock said, with whatever else ran.
+        first: keys of what goes first, with all that it is made of, as Snakemake's `--prioritize` has it.
 
     Raises:
         RedistillError: something fits on no node; or the profile's reference has no records here.
     """
     nodes = list(plan.nodes.values()) if anew else plan.missing()
     needs = Needs(plan, machine, _records(plan, machine), quiet).of(nodes)
-    schedule = simulate([need.job for need in needs], places_of(machine), delays_of(machine))
-    chain = [job.key for job in longest_chain(need.job for need in needs)]
+    urgent = {node.key for node in plan.upstream(first)}
+    jobs = [replace(need.job, priority=int(need.node.key in urgent)) for need in needs]
+    schedule = simulate(jobs, places_of(machine), delays_of(machine))
+    chain = [job.key for job in longest_chain(jobs)]
     return Forecast(plan.checked.name, name, machine, {need.node.key: need for need in needs}, schedule, chain)
 
 

@@ -15,6 +15,7 @@ from redistill.provenance.store import write_atomically
 NAMES = 120  # of the picture, kept to the left for names of nodes
 TALL = 1400  # of all lanes together, at most, as far as a lane keeps two pixels
 GAP = 6  # between two nodes
+HARDLY = 0.01  # of the whole time: lanes that are busy for less share one, in which bars may lie on one another
 LEAST = 0.4  # pixels under which bars of a kind that touch are drawn as one
 
 
@@ -25,7 +26,7 @@ def write(found: Forecast, file: Path) -> None:
 
 def draw(found: Forecast) -> str:
     """The picture of a forecast."""
-    lanes = _lanes(found.schedule.placed)
+    lanes = {place: _together(its, found.schedule.end) for place, its in _lanes(found.schedule.placed).items()}
     count = sum(len(of_place) for of_place in lanes.values())
     pitch = max(2, min(gantt.LANE, TALL // max(count, 1)))
     x0, end = float(LEFT + NAMES), max(found.schedule.end, 1e-9)
@@ -63,6 +64,14 @@ def _lanes(placed: list[Placed]) -> dict[int, list[list[Placed]]]:
         else:
             free.append(job)
     return lanes
+
+
+def _together(lanes: list[list[Placed]], end: float) -> list[list[Placed]]:
+    """The lanes of a node, the busiest first, and in a last one all that are hardly busy."""
+    busy = [(sum(p.end - p.begin for p in lane), lane) for lane in lanes]
+    kept = [lane for seconds, lane in sorted(busy, key=lambda pair: -pair[0]) if seconds >= HARDLY * end]
+    rest = [p for seconds, lane in busy if seconds < HARDLY * end for p in lane]
+    return [*kept, *([sorted(rest, key=lambda p: p.begin)] if rest else [])]
 
 
 def _lane(

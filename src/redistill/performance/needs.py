@@ -104,18 +104,23 @@ class Needs:
         return Need(node, job, how, made, fetched, read)
 
     def _room(self, node: Node) -> Room:
-        cores, gpus = cores_of(node), gpus_of(node)
+        cores, gpus = cores_of(node) + self._loading(node), gpus_of(node)
         if self.machine.queue is None:  # Snakemake gives a job what there is
             cores = min(cores, max(nodes.cores for nodes in self.machine.nodes.values()))
         return Room(cores, gpus, self._memory(node))
+
+    def _loading(self, node: Node) -> int:
+        """Processes beside a job that load its images, each of which keeps a core busy."""
+        if node.kind not in HEAVY or node.config["task"]["input"] != "image":
+            return 0
+        return self.plan.checked.study.loading.workers * together(node.config["runtime"])
 
     def _memory(self, node: Node) -> int:
         """Bytes of the host's: as such jobs took, else by the shape of the model."""
         if node.kind not in HEAVY:
             return LIGHT
-        like = self.model.alike.get(self.known.step(node.key)[cost.LEVELS[1]], [])
-        if like:
-            return max(made.peak_mib for made in like) << 20
+        if peak := self.model.peak(node.key):
+            return peak
         if gpus_of(node):
             return 3 * LIGHT
         counted = self._counted(node) if node.config["task"]["input"] == "image" else None
@@ -173,7 +178,7 @@ class Needs:
         least = nodes.gpus.step if on_gpu and nodes.gpus else 0.0
         seconds = max(counted / (rate * at_once), seen.steps * least)
         if nodes.images and node.config["task"]["input"] == "image" and self._from_files(node):
-            workers = max(1, self.plan.checked.study.loading.workers) * devices(runtime)
+            workers = self._loading(node) or devices(runtime)
             seconds = max(seconds, (seen.trained + seen.predicted) / (nodes.images * workers))
         return seconds
 
