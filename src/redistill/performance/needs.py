@@ -113,7 +113,7 @@ class Needs:
         """Processes beside a job that load its images, each of which keeps a core busy."""
         if node.kind not in HEAVY or node.config["task"]["input"] != "image":
             return 0
-        return self.plan.checked.study.loading.workers * together(node.config["runtime"])
+        return self.plan.checked.study.loading.workers * devices(node.config["runtime"])
 
     def _memory(self, node: Node) -> int:
         """Bytes of the host's: as such jobs took, else by the shape of the model."""
