@@ -137,13 +137,13 @@ def test_images_are_decoded_by_the_processes_beside_a_run_each_on_a_core_of_its_
     counted = {("imagenet/kd", "imagenet/ilsvrc2012"): Counted(1e9, 10_000_000)}
     monkeypatch.setattr("redistill.performance.operations.counted", lambda plan: counted)
     nodes: dict[str, Any] = {"node": {"cores": 32, "gpus": GPUS, "images": 100}}
-    alone = made(project.plan("paper"), nodes=nodes)
+    sixteen = made(project.plan("paper"), nodes=nodes)
     run = run_of(project.plan("paper"), "imagenet/kd", "imagenet/ilsvrc2012")
-    project.edit("studies/paper.yaml", "runtime:", "loading: {workers: 8}\nruntime:")
-    eight = made(project.plan("paper"), nodes=nodes)
-    both = [found.needs[run.key].job for found in (alone, eight)]
-    assert [job.needs.cores for job in both] == [1, 9]
-    assert both[0].seconds["node"] == pytest.approx(8 * both[1].seconds["node"])
+    project.edit("studies/paper.yaml", "workers: 16", "workers: 0")
+    alone = made(project.plan("paper"), nodes=nodes)
+    both = [found.needs[run.key].job for found in (alone, sixteen)]
+    assert [job.needs.cores for job in both] == [1, 17]
+    assert both[0].seconds["node"] == pytest.approx(16 * both[1].seconds["node"])
 
 
 def test_of_what_neither_records_nor_operations_tell_anything_that_is_said(project: Project) -> None:
