@@ -220,11 +220,7 @@ def mistakes(thing: Thing) -> list[str]:
 
 def _text(root: Path, name: str, commit: str | None) -> str:
     if commit is not None:
-        try:
-            return shown(root, commit, name)
-        except RedistillError as error:
-            older = f"results are only understood from the first commit that has {name} on"
-            raise RedistillError(f"{error}; {older}: `git log --diff-filter=A -- {name}` names it") from None
+        return shown(root, commit, name)
     try:
         return (root / name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -252,5 +248,8 @@ def shown(root: Path, commit: str, name: str) -> str:
         raise RedistillError(f"git cannot be asked for {name} at {commit}: {error}") from None
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise RedistillError(f"{name} at {commit}: {said[-1] if said else 'git failed'}")
+        raise RedistillError(
+            f"{name} at {commit}: {said[-1] if said else 'git failed'}; it can be asked for from the first commit that "
+            f"has it on, which `git log --diff-filter=A -- {name}` names"
+        )
     return done.stdout.decode("utf-8", errors="replace")
