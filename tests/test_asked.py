@@ -90,6 +90,14 @@ def test_cores_are_those_of_the_study(project: Project) -> None:
     assert wants.cores(node_of(plan, "cell")) == 1
 
 
+def test_processes_that_load_images_have_cores_of_their_own(project: Project) -> None:
+    project.edit("studies/embedded.yaml", "runtime:", "loading: {workers: 2}\nruntime:")
+    plan = project.plan()
+    wants = Asked(plan)
+    assert wants.cores(run_of(plan, "image/student-kd", "digits").key) == 3
+    assert wants.cores(run_of(plan, "text/student-kd", "movie").key) == 1
+
+
 @pytest.mark.parametrize(
     ("error", "again"),
     [

@@ -1,11 +1,13 @@
 """What a plan will cost, from what was made here before: time of one process, wall time on these cores, and disk."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from redistill.config.schema.runtime import Runtime
 from redistill.performance import cost, size, times
-from redistill.performance.needs import cores_of
+from redistill.performance.needs import cores_of, threads_of
 from redistill.performance.simulate import Job, Place, Room, simulate
 from redistill.performance.units import seconds_of
 from redistill.plan import Node, Plan
@@ -86,14 +88,16 @@ def estimate(plan: Plan, nodes: list[Node]) -> Estimate:
     total = sum(guess.seconds for guess in known.values())
     between = times.between(times.in_lanes(_bars(made)))
     takes = {key: guess.seconds + between for key, guess in known.items()}
+    threads = partial(threads_of, plan)
     return replace(
         needs,
         seconds=total, size=sum(guess.size for guess in known.values()), known=len(known),
         quiet_seconds=sum(quiet.values()), cores=cores,
         low=min(sum(guess.seconds * guess.low for guess in known.values()) / total, 1 / LEAST_WIDE),
         high=max(sum(guess.seconds * guess.high for guess in known.values()) / total, LEAST_WIDE),
-        wall=wall(nodes, takes, cores), quiet_wall=wall(nodes, {k: s + between for k, s in quiet.items()}, cores),
-        chain=wall(nodes, takes, sum(map(cores_of, nodes))),
+        wall=wall(nodes, takes, cores, threads),
+        quiet_wall=wall(nodes, {k: s + between for k, s in quiet.items()}, cores, threads),
+        chain=wall(nodes, takes, sum(map(threads, nodes)), threads),
     )  # fmt: skip
 
 
@@ -139,16 +143,17 @@ def together(runtime: Runtime) -> str | None:
     return f"each run takes {several} and {threads} {'thread' if threads == 1 else 'threads'}{share}"
 
 
-def wall(nodes: list[Node], takes: dict[str, float], cores: int) -> float:
+def wall(nodes: list[Node], takes: dict[str, float], cores: int, threads: Callable[[Node], int] = cores_of) -> float:
     """Seconds from the begin to the end of all, when each waits for its inputs and for free cores, and Snakemake
     chooses.
 
     Args:
         nodes: what is to be made, inputs first.
         takes: seconds by key; what is not in it takes none.
+        threads: cores that a thing's job is given.
     """
     jobs = [
-        Job(node.key, {HERE: takes.get(node.key, 0.0)}, tuple(node.inputs.values()), Room(min(cores_of(node), cores)),
+        Job(node.key, {HERE: takes.get(node.key, 0.0)}, tuple(node.inputs.values()), Room(min(threads(node), cores)),
             inputs=len(node.inputs))
         for node in nodes
     ]  # fmt: skip

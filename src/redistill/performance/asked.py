@@ -8,7 +8,7 @@ from functools import cached_property
 
 from redistill.environment import devices
 from redistill.performance import cost, size
-from redistill.performance.needs import HEAVY, cores_of, gpus_of
+from redistill.performance.needs import HEAVY, gpus_of, threads_of
 from redistill.plan import Node, Plan
 
 # kind -> MB and minutes of a job of which nothing is known
@@ -58,7 +58,7 @@ class Asked:
         return gpus_of(self.plan.nodes[key]) or None
 
     def cores(self, key: str) -> int:
-        return cores_of(self.plan.nodes[key])
+        return threads_of(self.plan, self.plan.nodes[key])
 
     def _megabytes(self, node: Node) -> int:
         peaks = self._peaks(node)

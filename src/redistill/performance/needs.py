@@ -40,7 +40,7 @@ class Need:
 
 
 def cores_of(node: Node) -> int:
-    """Cores that a job is given, as the rules say."""
+    """Cores that a job computes on."""
     runtime = node.config.get("runtime")
     heavy = runtime is not None and node.kind in HEAVY
     return runtime["threads"] * devices(runtime) if runtime is not None and heavy else 1
@@ -52,6 +52,18 @@ def gpus_of(node: Node) -> int:
     if runtime is None or node.kind not in HEAVY or runtime["device"] != "cuda":
         return 0
     return devices(runtime)
+
+
+def loaders_of(plan: Plan, node: Node) -> int:
+    """Processes beside a job that load its images, each of which keeps a core busy."""
+    if node.kind not in HEAVY or node.config["task"]["input"] != "image":
+        return 0
+    return plan.checked.study.loading.workers * devices(node.config["runtime"])
+
+
+def threads_of(plan: Plan, node: Node) -> int:
+    """Cores that a job is given, as the rules say: those that it computes on, and one for each loader of images."""
+    return cores_of(node) + loaders_of(plan, node)
 
 
 class Needs:
@@ -104,16 +116,10 @@ class Needs:
         return Need(node, job, how, made, fetched, read)
 
     def _room(self, node: Node) -> Room:
-        cores, gpus = cores_of(node) + self._loading(node), gpus_of(node)
+        cores, gpus = threads_of(self.plan, node), gpus_of(node)
         if self.machine.queue is None:  # Snakemake gives a job what there is
             cores = min(cores, max(nodes.cores for nodes in self.machine.nodes.values()))
         return Room(cores, gpus, self._memory(node))
-
-    def _loading(self, node: Node) -> int:
-        """Processes beside a job that load its images, each of which keeps a core busy."""
-        if node.kind not in HEAVY or node.config["task"]["input"] != "image":
-            return 0
-        return self.plan.checked.study.loading.workers * devices(node.config["runtime"])
 
     def _memory(self, node: Node) -> int:
         """Bytes of the host's: as such jobs took, else by the shape of the model."""
@@ -178,7 +184,7 @@ class Needs:
         least = nodes.gpus.step if on_gpu and nodes.gpus else 0.0
         seconds = max(counted / (rate * at_once), seen.steps * least)
         if nodes.images and node.config["task"]["input"] == "image" and self._from_files(node):
-            workers = self._loading(node) or devices(runtime)
+            workers = loaders_of(self.plan, node) or devices(runtime)
             seconds = max(seconds, (seen.trained + seen.predicted) / (nodes.images * workers))
         return seconds
 
