@@ -1,6 +1,6 @@
 """Whether a thing that is made once more can be compared with what was: by the same code, with the same packages."""
 
-from importlib.metadata import PackageNotFoundError
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ from redistill import registry
 from redistill.config import compose
 from redistill.errors import ConfigError
 from redistill.provenance import store
-from redistill.provenance.keys import fingerprint, versions
+from redistill.provenance.keys import fingerprint
 
 SHORT = 16  # digits of a digest in a key's parts
 
@@ -16,10 +16,10 @@ SHORT = 16  # digits of a digest in a key's parts
 def differences(parts: dict[str, Any]) -> list[str]:
     """Modules and packages that are not those of a key's parts; none if a result can be compared."""
     found = [f"{name} has changed" for name, digest in parts["code"].items() if _digest(name) != digest]
-    for name, version in parts["packages"].items():
+    for name, then in parts["packages"].items():
         here = _version(name)
-        if here != version:
-            found.append(f"{name} is {here or 'not installed'} and was {version}")
+        if here != then:
+            found.append(f"{name} is {here or 'not installed'} and was {then}")
     return found
 
 
@@ -36,7 +36,7 @@ def _digest(name: str) -> str | None:
 
 def _version(package: str) -> str | None:
     try:
-        return versions((package,))[package]
+        return version(package)
     except PackageNotFoundError:
         return None
 
