@@ -466,8 +466,8 @@ def test_a_student_that_says_no_number_when_an_epoch_is_chosen_is_named(monkeypa
     monkeypatch.setattr(hooks.predict, "predictions", lambda *_: said)
     evaluation = {"split": "select", "metrics": ["pearson"], "transforms": [], "batch_size": 2}
     best = Best({"task": {}, "evaluation": evaluation}, {}, Log.__new__(Log))
-    learner, accelerator = SimpleNamespace(student=None), SimpleNamespace(device="cpu")
-    stage: Any = SimpleNamespace(index=1, step=8, learner=learner, accelerator=accelerator)
+    learner, alone = SimpleNamespace(student=None), SimpleNamespace(device="cpu", process_index=0, num_processes=1)
+    stage: Any = SimpleNamespace(index=1, step=8, learner=learner, whole=learner, accelerator=alone)
     with pytest.raises(
         RedistillError, match="stage 1, step 7: .* `select` holds a prediction that is not finite: lower"
     ):
