@@ -260,3 +260,21 @@ def test_a_lock_that_is_free_is_not_waited_for(tmp_path, quick):
     elsewhere(tmp_path)
     with shared.lock_if_free(tmp_path, KEY) as free:
         assert not free
+
+
+@pytest.mark.parametrize("job", ["1234", ""])
+def test_a_cluster_s_job_that_was_asked_to_stop_stays_until_it_is_ended_and_no_other_does(job):
+    """It would count as failed if it left by itself, and would not be queued again."""
+    code = (
+        "import os, signal\nfrom redistill import cli, interruption\nfrom redistill.provenance import lease\n"
+        "def stopped():\n    interruption.listen()\n    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "def asleep(seconds):\n    os.kill(os.getpid(), signal.SIGTERM)\n    print('stays', seconds, flush=True)\n"
+        "lease.time.sleep = asleep\ncli.app = stopped\ncli.main()\n"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": SOURCES, "SLURM_JOB_ID": job}, text=True,
+        capture_output=True, timeout=60,
+    )  # fmt: skip
+    assert process.returncode == EXIT, process.stderr
+    assert process.stdout == (f"stays {lease.WARNED}\n" if job else "")
+    assert process.stderr.count("asked to stop") == 1

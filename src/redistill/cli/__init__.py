@@ -6,6 +6,7 @@ from importlib import import_module
 from redistill.cli.application import app
 from redistill.errors import ConfigError, RedistillError
 from redistill.interruption import EXIT, Interrupted
+from redistill.provenance import lease
 
 __all__ = ["app", "main"]
 
@@ -22,7 +23,8 @@ def main() -> None:
         print(f"{error}\nNothing was started.", file=sys.stderr)
         sys.exit(2)
     except Interrupted as error:
-        print(f"redistill: {error}", file=sys.stderr)
+        print(f"redistill: {error}", file=sys.stderr, flush=True)
+        lease.stay()
         sys.exit(EXIT)
     except RedistillError as error:
         print(f"redistill: {error}", file=sys.stderr)

@@ -22,6 +22,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -39,6 +40,7 @@ BEAT = 10.0  # seconds between renewals
 ENDED = 60.0  # seconds without one after which a lease is over whose job has ended
 SILENT = 300.0  # and one of which nobody can say whether its holder is there
 ASKING = 15.0  # seconds between two questions to the cluster
+WARNED = 180.0  # seconds that a job which has saved itself waits to be ended; profiles/slurm has it warned by 120
 POLL = 1.0  # seconds between two looks at a lease
 LONGEST = 14 * 86400.0  # seconds after which one who waits gives up
 THERE = ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "CONFIGURING", "RESIZING", "SIGNALING", "STAGE_OUT")
@@ -69,6 +71,16 @@ def machine() -> str:
 def job() -> str | None:
     """The cluster's job that this process is part of."""
     return f"slurm {os.environ['SLURM_JOB_ID']}" if os.environ.get("SLURM_JOB_ID") else None
+
+
+def stay() -> None:
+    """Within a cluster's job that was asked to stop, wait to be ended, but no longer than jobs are warned ahead.
+
+    Slurm takes a job for failed, and does not queue it again, if it leaves by itself while it is asked to make room.
+    """
+    if job() is not None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it comes again when the time to leave is over
+        time.sleep(WARNED)
 
 
 def file_of(store: Path, key: str) -> Path:
