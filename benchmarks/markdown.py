@@ -1,11 +1,12 @@
 """Results of the benchmarks as tables, from the JSON in benchmarks/results.
 
 python benchmarks/markdown.py     writes goals.md, speed.md, dag.md, estimates.md, methods-cost.md, glue-teachers.md,
-                                  makespan.md, scale.md and forecasts.md beside it; benchmarks/readme.py then copies
-                                  them into the pages
+                                  makespan.md, scale.md, forecasts.md and gpu.md beside it; benchmarks/readme.py then
+                                  copies them into the pages
 """
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -245,6 +246,32 @@ def _forecast(one: Result) -> str:
     return f"| {' | '.join(values)} |"
 
 
+def gpu() -> list[str]:
+    """Steps of the paper's workloads on each GPU that was measured."""
+    lines = list[str]()
+    for file in sorted(RESULTS.glob("gpu-*.json")):
+        found = json.loads(file.read_text(encoding="utf-8"))
+        (device, *_), version = found["machine"]["devices"], f"cuDNN {found['cudnn']}"
+        lines += [
+            f"`{found['command']}`, one {device}, driver {found['driver']}, torch {found['torch']}, {version}.",
+            "",
+        ]
+        lines += ["| workload | arithmetic | examples/s | ms a step | TFLOP/s | J an example | MiB of the GPU |"]
+        lines += ["|---|---|---:|---:|---:|---:|---:|"]
+        for workload, ways in found["workloads"].items():
+            for way, one in ways.items():
+                step = one["milliseconds a step"]
+                values = (
+                    f"{workload}, batches of {one['batch']}", way, f"{one['examples a second']:,.0f}",
+                    f"{step['median']:.0f} ({step['least']:.0f} to {step['most']:.0f})",
+                    f"{one['operations a second'] / 1e12:.1f}", f"{one['joules an example'] or math.nan:.2g}",
+                    f"{one['MiB of the GPU']:,}",
+                )  # fmt: skip
+                lines.append(f"| {' | '.join(values)} |")
+        lines.append("")
+    return lines
+
+
 def hours(seconds: float) -> str:
     return f"{seconds / 86400:.1f} d" if seconds > 2 * 86400 else f"{seconds / 3600:.1f} h"
 
@@ -262,7 +289,7 @@ def said(value: Any) -> str:
 
 def main() -> None:
     pages: tuple[Callable[[], list[str]], ...] = (
-        goals, speed, dag, estimates, methods_cost, glue_teachers, makespan, scale, forecasts
+        goals, speed, dag, estimates, methods_cost, glue_teachers, makespan, scale, forecasts, gpu
     )  # fmt: skip
     for page in pages:
         if lines := page():

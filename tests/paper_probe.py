@@ -1,20 +1,23 @@
 """Train published vision experiments for one step of each stage, on a few small images, and evaluate them.
 
-python paper_probe.py ROOT FOLDER [--study STUDY] NAME...    NAME is `experiment@task`, of the study `paper` if no other
-                                                             is named; prints JSON: name -> what came of it
+python paper_probe.py ROOT FOLDER [--study STUDY] [--device DEVICE] NAME...
+
+NAME is `experiment@task`, of the study `paper` and trained on a CPU where nothing else is said. Prints JSON: name ->
+what came of it.
 
 Models and recipes are the real ones, through the real engine; images are small, batches have two images a pass, and the
 weights that would be fetched are drawn. A process of its own, because a runtime is pinned before torch is imported.
 """
 
+import argparse
 import copy
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from redistill import environment
 from redistill.plan import Node, Plan, make_plan
+from redistill.provenance.store import sha256_file
 
 SIDE, A_PASS, TRAINED, SHOWN = 64, 2, 12, 3
 DETECTORS = ("detector", "bottleneck_rcnn")
@@ -22,13 +25,18 @@ Config = dict[str, Any]
 
 
 def main() -> None:
-    root, folder, names = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
-    study = names.pop(1) if names[0] == "--study" else "paper"
-    plan = make_plan(root, study)
-    runtime = {**plan.checked.study.runtime.model_dump(), "device": "cpu"}
+    asked = argparse.ArgumentParser()
+    asked.add_argument("root", type=Path)
+    asked.add_argument("folder", type=Path)
+    asked.add_argument("--study", default="paper")
+    asked.add_argument("--device", default="cpu")
+    asked.add_argument("names", nargs="+")
+    said = asked.parse_intermixed_args()
+    folder, plan = said.folder, make_plan(said.root, said.study)
+    runtime = {**plan.checked.study.runtime.model_dump(), "device": said.device}
     environment.pin(runtime)
     found = {}
-    for name in (name for name in names if name != "--study"):
+    for name in said.names:
         experiment, _, task = name.partition("@")
         config = plan.configs[experiment, task]
         node = next(n for n in plan.nodes.values() if n.parts["kind"] == "run" and n.config == config)
@@ -37,14 +45,15 @@ def main() -> None:
 
 
 def came_of(run: Path, config: Config, metric: str) -> Config:
-    """The last losses of each stage, and the metric of the run on `dev`."""
+    """The last losses of each stage, the metric of the run on `dev`, and the digest of its weights."""
     from redistill.evaluation.evaluate import score
 
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     steps = [(line["stage"], line["loss"]) for line in lines if "loss" in line]
     losses = [[loss for stage, loss in steps if stage == i] for i in range(len(config["stages"]))]
     chosen = sum("dev" in line for line in lines)
-    return {"losses": losses, "dev": score(run, metric, "dev"), "chosen": chosen, "stages": len(config["stages"])}
+    return {"losses": losses, "dev": score(run, metric, "dev"), "chosen": chosen, "stages": len(config["stages"]),
+            "weights": sha256_file(run / "model.safetensors")}  # fmt: skip
 
 
 def made(plan: Plan, node: Node, folder: Path, runtime: Config) -> Path:

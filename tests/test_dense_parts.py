@@ -3,10 +3,11 @@
 import pytest
 import torch
 from picture_sets import coco_folder
-from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
+from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d, cross_entropy
 
 from redistill import registry
 from redistill.data.readers.coco import coco
+from redistill.distill.fsp import largest, largest_by_windows
 from redistill.distill.maps import averaged, averaged_by_products
 from redistill.distill.second_head import second_head
 from redistill.models.architectures.segmenter import segmenter
@@ -36,6 +37,17 @@ def test_averages_by_products_are_those_of_adaptive_pooling_with_its_gradient(si
         for pool in (averaged_by_products, adaptive_avg_pool2d)
     )
     assert torch.allclose(ours, theirs)
+
+
+@pytest.mark.parametrize(("sides", "size"), [((7, 7), (4, 4)), ((14, 9), (4, 2)), ((8, 4), (4, 2)), ((3, 3), (3, 3))])
+def test_the_largest_by_windows_are_those_of_adaptive_pooling_with_its_gradient(sides, size):
+    maps = torch.randn(2, 3, *sides, dtype=torch.float64).relu().requires_grad_()  # where many are equal
+    weights = torch.randn(2, 3, *size, dtype=torch.float64)
+    ours, theirs = largest_by_windows(maps, size), adaptive_max_pool2d(maps, size)
+    assert torch.equal(ours, theirs)
+    assert torch.equal(largest(maps, size), theirs)
+    given, wanted = (torch.autograd.grad((pooled * weights).sum(), maps)[0] for pooled in (ours, theirs))
+    assert torch.allclose(given, wanted)
 
 
 def test_the_second_head_learns_from_what_torchvision_says_of_it():

@@ -416,6 +416,10 @@ def test_cosine_constant_and_multistep_against_a_plain_computation() -> None:
         (MemoryError(), "memory is not enough"),
         (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), "memory is not enough"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "memory is not enough"),
+        (
+            RuntimeError("adaptive_avg_pool2d_backward_cuda does not have a deterministic implementation, but you set"),
+            "torch has no form of `adaptive_avg_pool2d_backward_cuda` on GPUs that gives the same numbers each time",
+        ),
         (OSError(28, "No space left on device", "file"), "the disk is full"),
         (RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"), "the disk is full"),
         (FileNotFoundError(2, "No such file or directory", "a.npy"), "a.npy: No such file or directory"),

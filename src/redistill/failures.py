@@ -16,6 +16,7 @@ from redistill.errors import RedistillError
 from redistill.interruption import Interrupted, Killed
 from redistill.provenance import lease, store
 
+UNSETTLED = "does not have a deterministic implementation"  # as torch says it
 _MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
 
 
@@ -99,6 +100,12 @@ def explained(error: Exception) -> str:
             "memory is not enough: raise `accumulate` of the stage, which cuts a batch into so many passes "
             "(docs/engine.md says for which losses the result is the same), lower `evaluation.batch_size`, or shorten "
             f"`student.max_length` ({text[:200]})"
+        )
+    if UNSETTLED in text:
+        return (
+            f"torch has no form of `{text.partition(UNSETTLED)[0].strip()}` on GPUs that gives the same numbers each "
+            "time, and a layer of a model or a loss computes with it: set `runtime.device` to `cpu`, or take another "
+            "layer or loss (docs/determinism.md)"
         )
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or os.strerror(errno.ENOSPC) in text:  # safetensors says it in words alone

@@ -60,5 +60,26 @@ def flow(first: Tensor, second: Tensor) -> Tensor:
     """FSP matrices (B, C1, C2) of maps (B, C1, H1, W1) and (B, C2, H2, W2)."""
     h, w = (min(a, b) for a, b in zip(first.shape[2:], second.shape[2:], strict=True))
     one, two = (wide(each) for each in (first, second))
-    one, two = (each if each.shape[2:] == (h, w) else F.adaptive_max_pool2d(each, (h, w)) for each in (one, two))
+    one, two = (each if each.shape[2:] == (h, w) else largest(each, (h, w)) for each in (one, two))
     return one.flatten(2) @ two.flatten(2).transpose(1, 2) / (h * w)
+
+
+def largest(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps (B, C, H, W) brought to some rows and columns, each the largest of those that it overlaps.
+
+    On a GPU it is done window by window: torch has no gradient of adaptive pooling there that is the same each time.
+    """
+    return largest_by_windows(maps, size) if maps.is_cuda else F.adaptive_max_pool2d(maps, size)
+
+
+def largest_by_windows(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """As `largest`, on any device."""
+    H, W = maps.shape[2:]
+    if H % size[0] == 0 and W % size[1] == 0:
+        return F.max_pool2d(maps, (H // size[0], W // size[1]))
+    rows, columns = (
+        [slice(i * whole // to, -(-(i + 1) * whole // to)) for i in range(to)]
+        for whole, to in zip((H, W), size, strict=True)
+    )
+    found = [torch.stack([maps[:, :, row, column].flatten(2).max(-1).values for column in columns], -1) for row in rows]
+    return torch.stack(found, -2)

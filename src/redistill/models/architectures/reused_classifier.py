@@ -5,8 +5,8 @@ from typing import Annotated, Any
 import torch
 from annotated_types import Gt
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d
 
+from redistill.distill.maps import averaged
 from redistill.errors import RedistillError
 from redistill.models import load
 from redistill.models.head import head_of
@@ -91,5 +91,5 @@ class Projector(nn.Module):
         )  # fmt: skip
 
     def forward(self, maps: Tensor) -> Tensor:
-        projected: Tensor = self.layers(adaptive_avg_pool2d(maps, self.size))
+        projected: Tensor = self.layers(averaged(maps, self.size))
         return projected
