@@ -2,10 +2,11 @@
 
 python benchmarks/forecasts.py     writes benchmarks/results/forecasts.json, and docs/paper-gpu-node.svg
 
-`paper` as it is and with eight processes that load images beside each run; and the embedded study with so many seeds
-that it has 10,000 runs, each as long as this project's records say. Nothing is made.
+`paper` as it is, and with none or eight processes that load images beside each run; and the embedded study with so
+many seeds that it has 10,000 runs, each as long as this project's records say. Nothing is made.
 """
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ from redistill.provenance import store
 ROOT = Path(__file__).resolve().parents[1]
 SCRATCH = ROOT / "benchmarks" / "scratch" / "forecasts"
 PICTURE = ROOT / "docs" / "paper-gpu-node.svg"
-WORKERS, FIRST, MANY = 8, 3, 10_000
+FEWER, FIRST, MANY = (0, 8), 3, 10_000
 PAPER, LARGE = ("laptop", "gpu-node", "slurm"), ("two-cores", "gpu-node", "slurm")
 LEFT_OUT = ("jobs", "unknown", "unknown_sizes", "longest_chain")  # too long for a file of results
 
@@ -42,12 +43,18 @@ def project(name: str) -> Path:
     return folder
 
 
-def with_workers() -> Plan:
-    folder = project("paper")
+def with_workers(workers: int) -> Plan:
+    folder = project(f"paper-{workers}")
     file = folder / "configs" / "studies" / "paper.yaml"
-    text = file.read_text(encoding="utf-8").replace("\nruntime:", f"\nloading: {{workers: {WORKERS}}}\nruntime:", 1)
+    text, found = re.subn(r"(?<=^loading: \{workers: )\d+", str(workers), file.read_text(encoding="utf-8"), flags=re.M)
+    if found != 1:
+        sys.exit(f"{file.name} does not say on one line how many processes load images")
     file.write_text(text, encoding="utf-8")
     return make_plan(folder, "paper")
+
+
+def loading(workers: int) -> str:
+    return f"paper, {workers or 'no'} processes that load images"
 
 
 def with_seeds() -> Plan:
@@ -56,6 +63,9 @@ def with_seeds() -> Plan:
     plan = dag.with_seeds(folder, seeds)
     each = len(dag.with_seeds(folder, 2).nodes) - len(plan.nodes)
     return dag.with_seeds(folder, 1 + round((MANY - len(plan.runs)) / each))
+
+
+PICTURED = loading(FEWER[-1])
 
 
 def row(found: Forecast) -> dict[str, Any]:
@@ -75,7 +85,7 @@ def main() -> None:
     SCRATCH.mkdir(parents=True, exist_ok=True)
     plans = {
         "paper": (make_plan(project("paper-as-it-is"), "paper"), PAPER),
-        f"paper, {WORKERS} processes that load images": (with_workers(), PAPER),
+        **{loading(workers): (with_workers(workers), PAPER) for workers in FEWER},
         f"embedded with {MANY:,} runs": (with_seeds(), LARGE),
     }
     rows = []
@@ -85,7 +95,7 @@ def main() -> None:
             found = forecast(plan, machine, name, anew=True)
             rows.append({"what": study, "runs": len({run.key for run in plan.runs}), **row(found)})
             print(f"{study}, {name}: {found.schedule.end / 3600:.1f} h", flush=True)
-            if study.startswith("paper, ") and name == "gpu-node":
+            if study == PICTURED and name == "gpu-node":
                 found = forecast(plan, machine, name, anew=True, first=longest(found))
                 rows.append({**rows[-1], "what": f"{study}, its {FIRST} longest runs first", **row(found)})
                 print(f"{rows[-1]['what']}, {name}: {found.schedule.end / 3600:.1f} h", flush=True)
