@@ -13,15 +13,17 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
-from redistill import environment, failures, forge, gpus, interruption, ranks, reach
+from redistill import environment, failures, forge, gpus, interruption, progress, ranks, reach
 from redistill.errors import RedistillError
 from redistill.job import PORTABLE
 from redistill.plan import Node, Plan
 from redistill.provenance import attempts, lease, record, shared, store
 from redistill.specification import Specification, read_specification, write_specifications
+from redistill.standing import values_in_words
 from redistill.tables.publish import differences
 from redistill.tables.publish import publish as copy_out
 
+STDERR = 2  # the file descriptor
 # kind -> the function that makes it: (config, input folders, work folder) -> what to note in the record
 STAGES = {
     "data": "redistill.data.fetch:fetch",
@@ -61,8 +63,10 @@ def make(root: Path, key: str) -> Path:
     with store.locked(root / "store", key) as scratch:
         if not store.is_done(folder) and not store.recovered(folder):
             failures.refuse(root, key, told.node.title)
+            progress.beside(lambda: values_in_words(scratch / "progress"))
             with failures.noted(root, key), attempts.noted(root, key, told.node.title):
                 _make(root, told, folder, scratch)
+            progress.beside(None)
             attempts.forget(root, key)
         shutil.rmtree(root / "store" / "work" / key, ignore_errors=True)  # now, or where it was stopped just before
     return folder
@@ -199,7 +203,8 @@ def make_all(plan: Plan, keys: list[str]) -> None:
     failures.forget(plan.root, [node.key for node in missing])
     with _warm(plan.root, missing):
         for node in missing:
-            print(f"{node.kind}: {node.title} ({node.key})", flush=True)
+            if progress.wanted():
+                print(f"{node.kind}: {node.title} ({node.key})", file=sys.stderr, flush=True)
             # a process each: a runtime is pinned before numpy and torch are imported, and only then
             status = _ran(plan.root, node.key)
             if status == interruption.EXIT:
@@ -210,8 +215,11 @@ def make_all(plan: Plan, keys: list[str]) -> None:
 
 
 def _ran(root: Path, key: str) -> int:
-    """The exit status of a job. SIGTERM is passed on to it, so that it can save what it has done."""
-    with subprocess.Popen([sys.executable, "-m", "redistill.job", "make", key], cwd=root) as job:
+    """The exit status of a job. SIGTERM is passed on to it, so that it can save what it has done. What it says of its
+    progress is no answer of the command that wants it, so it does not go to standard output.
+    """
+    to = STDERR if progress.wanted() else subprocess.DEVNULL
+    with subprocess.Popen([sys.executable, "-m", "redistill.job", "make", key], cwd=root, stdout=to) as job:
         before = signal.signal(signal.SIGTERM, lambda *_: job.terminate())
         try:
             return job.wait()

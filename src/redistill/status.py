@@ -3,7 +3,6 @@
 It looks and touches nothing: a job is in the making while somebody holds its key's lock, or its lease elsewhere.
 """
 
-import json
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -20,6 +19,7 @@ from redistill.performance.units import seconds_of
 from redistill.plan import Node, Plan
 from redistill.provenance import attempts, lease
 from redistill.provenance.prune import is_held
+from redistill.standing import Standing, standing
 
 EVERY = 2.0  # seconds between two looks
 MOST = 8  # things of a list that are shown
@@ -28,13 +28,14 @@ SAID = 300  # characters of what a failed job said that are shown; --json has al
 
 @dataclass(frozen=True)
 class Running:
-    """A job in the making: for how many seconds, and where it stands in words, if it says."""
+    """A job in the making: for how many seconds, and where it stands, if it says: in words too."""
 
     key: str
     kind: str
     title: str
     seconds: float
     where: str
+    standing: Standing | None = None
 
 
 @dataclass(frozen=True)
@@ -89,21 +90,9 @@ def _running(root: Path, node: Node) -> Running | None:
     begin, scratch = time.time(), lease.scratch_now(store, node.key)
     with suppress(OSError, ValueError):
         begin = float((scratch / "begun").read_text(encoding="utf-8"))
-    return Running(node.key, node.kind, node.title, round(time.time() - begin, 1), _where(node, scratch))
-
-
-def _where(node: Node, scratch: Path) -> str:
-    """Where a run stands, by the last whole line of its log."""
-    with suppress(OSError, ValueError, LookupError, TypeError):
-        lines = (scratch / "progress" / "log.jsonl").read_bytes().split(b"\n")
-        last = json.loads(lines[-2])
-        stages = node.config["stages"]
-        stage = f"stage {last['stage'] + 1} of {len(stages)}, " if len(stages) > 1 else ""
-        steps = stages[last["stage"]].get("steps")
-        of = f" of {steps}" if steps else ""
-        loss = f", loss {last['loss']:.4g}" if "loss" in last else ""
-        return f"{stage}step {last['step'] + 1}{of}{loss}" if "step" in last else ""
-    return ""
+    seconds = round(time.time() - begin, 1)
+    stands = standing(node.config, scratch / "progress", seconds) if "stages" in node.config else None
+    return Running(node.key, node.kind, node.title, seconds, str(stands or ""), stands)
 
 
 def _failed(root: Path, node: Node) -> Failed | None:

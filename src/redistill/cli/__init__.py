@@ -5,11 +5,11 @@ from importlib import import_module
 
 from redistill.cli.application import app
 from redistill.errors import ConfigError, RedistillError
-from redistill.interruption import EXIT, Interrupted
+from redistill.exits import Exit
+from redistill.interruption import Interrupted
 
 __all__ = ["app", "main"]
 
-# as --help shows them
 for group in ("studies", "surroundings", "picturing", "making", "auditing", "asking", "claims", "sharing", "exporting"):
     import_module(f"redistill.cli.{group}")
 
@@ -20,10 +20,10 @@ def main() -> None:
         app()
     except ConfigError as error:
         print(f"{error}\nNothing was started.", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(Exit.REFUSED)
     except Interrupted as error:
         print(f"redistill: {error}", file=sys.stderr)
-        sys.exit(EXIT)
+        sys.exit(Exit.STOPPED)
     except RedistillError as error:
         print(f"redistill: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(Exit.WRONG)

@@ -9,16 +9,19 @@ import typer
 
 from redistill.cli.application import (
     DEFAULT_STUDY,
+    JsonOption,
     StudyArgument,
     TrustOption,
     app,
+    print_json,
     root_of_project,
 )
+from redistill.cli.overview import AUDIT
 
 if TYPE_CHECKING:
     from redistill.audit import Report
 
-PANEL = "Trust"
+PANEL = AUDIT
 SHOWN = 20  # findings of what was not checked; a clone without a store has one for each thing
 
 
@@ -40,12 +43,11 @@ def audit(
     key: Annotated[
         str | None, typer.Option("--key", help="The public key, or its file, that is trusted to have sealed the study")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print a report for programs")] = False,
+    as_json: JsonOption = False,
     trust_plugins: TrustOption = False,
 ) -> None:
     """Is it true? Check the chain behind a study, a number or a file: links, digests, and what comes out once more."""
     from redistill.audit import audit as look
-    from redistill.provenance.store import pretty
 
     trusted = None
     if key is not None:
@@ -54,8 +56,8 @@ def audit(
         trusted = key_named(key)
     root = root_of_project()
     report = look(root, what, level, table=table, row=row, column=column, sample=sample, seed=seed, trusted=trusted)
-    if json:
-        print(pretty(report.content()), end="")
+    if as_json:
+        print_json(report.content())
     else:
         _show(report)
     sys.exit(report.status)
