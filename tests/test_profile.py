@@ -9,9 +9,11 @@ from xml.etree import ElementTree
 import pytest
 from conftest import Project
 from nano_study import Nano, copy_project
+from rich.console import Console
 
 from redistill.errors import RedistillError
 from redistill.performance import gantt, times
+from redistill.performance.profile import report
 from redistill.plan import Plan
 from redistill.provenance import store
 

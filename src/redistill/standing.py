@@ -83,7 +83,7 @@ def _lines(file: Path) -> list[dict[str, Any]]:
 def _newest(lines: list[dict[str, Any]]) -> tuple[float | None, dict[str, float]]:
     """The newest loss, and the newest score by split: a line with a score has no loss."""
     loss = next((float(line["loss"]) for line in reversed(lines) if "loss" in line), None)
-    scored = next((line for line in reversed(lines) if "step" in line and "loss" not in line), {})
+    scored: dict[str, Any] = next((line for line in reversed(lines) if "step" in line and "loss" not in line), {})
     return loss, {name: float(value) for name, value in scored.items() if name not in BESIDE}
 
 
