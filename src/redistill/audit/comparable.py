@@ -1,6 +1,7 @@
 """Whether a thing that is made once more can be compared with what was: by the same code, with the same packages."""
 
 from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from redistill import registry
 from redistill.config import compose
 from redistill.errors import ConfigError
 from redistill.provenance import store
-from redistill.provenance.keys import fingerprint, versions
+from redistill.provenance.keys import fingerprint
 
 SHORT = 16  # digits of a digest in a key's parts
 
@@ -36,7 +37,7 @@ def _digest(name: str) -> str | None:
 
 def _version(package: str) -> str | None:
     try:
-        return versions((package,))[package]
+        return installed(package)
     except PackageNotFoundError:
         return None
 

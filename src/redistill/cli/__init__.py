@@ -6,6 +6,7 @@ from importlib import import_module
 from redistill.cli.application import app
 from redistill.errors import ConfigError, RedistillError
 from redistill.exits import Exit
+from redistill.failures import explained
 from redistill.interruption import Interrupted
 
 __all__ = ["app", "main"]
@@ -26,4 +27,11 @@ def main() -> None:
         sys.exit(Exit.STOPPED)
     except RedistillError as error:
         print(f"redistill: {error}", file=sys.stderr)
+        sys.exit(Exit.WRONG)
+    except ModuleNotFoundError as error:
+        missing = f"the package `{error.name}` is not installed for {sys.executable}: run `make setup`"
+        print(f"redistill: {missing}, and use .venv/bin/redistill", file=sys.stderr)
+        sys.exit(Exit.WRONG)
+    except OSError as error:
+        print(f"redistill: {explained(error)}", file=sys.stderr)
         sys.exit(Exit.WRONG)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -74,6 +75,19 @@ def _show(report: "Report") -> None:
     if len(report.unchecked) > SHOWN:
         print(f"not checked: {len(report.unchecked) - SHOWN} more, which --json lists")
     print("\n".join(report.summary()))
+    print("".join(f"{line}\n" for line in _advice(report)), end="", file=sys.stderr)
+
+
+def _advice(report: "Report") -> Iterator[str]:
+    """What to type where something is wrong."""
+    wrong = [finding.file for finding in report.wrong]
+    if any(file.startswith("results/") for file in wrong):
+        yield "results/: `redistill publish STUDY` writes it again, from the store; `git diff results` says what changed"
+    if any(file.startswith("store/") for file in wrong):
+        yield (
+            "store/: remove the folder that is named; `snakemake --cores all --config study=STUDY` makes it again, or "
+            "`redistill pull KEY` brings it"
+        )
 
 
 @app.command(rich_help_panel=PANEL)

@@ -60,7 +60,7 @@ def _screen(group: Commands, ctx: Any) -> Group:
     """Usage, the groups with their commands, and the options."""
     lines = [Text(ctx.command.get_usage(ctx), style="bold"), Text(group.help or ""), Text("")]
     commands = _grid()
-    for name, names in _grouped(group).items():
+    for name, names in grouped(group).items():
         said = [(one, LINES[one], "cyan") for one in LINES if one in names]
         others = ", ".join(sorted(one for one in names if one not in LINES))
         for i, (command, text, style) in enumerate([*said, *([("also", others, "")] if others else [])]):
@@ -75,7 +75,7 @@ def _grid() -> Table:
     return Table.grid(padding=(0, 2, 0, 0))
 
 
-def _grouped(group: Commands) -> dict[str, list[str]]:
+def grouped(group: Commands) -> dict[str, list[str]]:
     """Names of the commands by group: the known groups first, in their order."""
     found: dict[str, list[str]] = {name: [] for name in GROUPS}
     for name, command in group.commands.items():
