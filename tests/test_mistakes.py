@@ -224,6 +224,6 @@ def test_a_failed_job_of_snakemake_ends_with_one_screen_of_what_why_and_what_to_
     screen = text[text.rindex("nano: ") :]
     assert len(screen.splitlines()) < 30
     assert re.search(r"failed: student nano/image-kd · nano-digits · seed [01] \([0-9a-f]{16}\)", screen)
-    for words in ("logits.npy: SHA-256 is", "wait for it: nano/image-kd · nano-digits",
-                  "mend what is said, then `snakemake --cores all --config study=nano`", "`redistill make "):  # fmt: skip
+    again = "mend what is said, then `snakemake --cores all --config study=nano`"
+    for words in ("logits.npy: SHA-256 is", "wait for it: nano/image-kd · nano-digits", again, "`redistill make "):
         assert words in screen
