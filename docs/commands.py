@@ -11,8 +11,8 @@ from redistill.exits import Exit
 
 INTRODUCTION = """# Commands
 
-Written by `docs/reference.py` from the commands themselves; `redistill COMMAND --help` says the same. [cli.md](cli.md) says
-what holds for all of them: exit codes, `--quiet`, `--json`, completion.
+Written by `docs/reference.py` from the commands themselves; `redistill COMMAND --help` says the same. [cli.md](cli.md)
+says what holds for all of them: exit codes, `--quiet`, `--json`, completion.
 """
 
 

@@ -82,7 +82,7 @@ def _advice(report: "Report") -> Iterator[str]:
     """What to type where something is wrong."""
     wrong = [finding.file for finding in report.wrong]
     if any(file.startswith("results/") for file in wrong):
-        yield "results/: `redistill publish STUDY` writes it again, from the store; `git diff results` says what changed"
+        yield "results/: `redistill publish STUDY` writes it again from the store; `git diff results` says what is new"
     if any(file.startswith("store/") for file in wrong):
         yield (
             "store/: remove the folder that is named; `snakemake --cores all --config study=STUDY` makes it again, or "
