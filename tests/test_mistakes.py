@@ -168,13 +168,9 @@ def test_a_stale_lock_holds_nobody_up_and_a_held_one_is_named(nano: Nano) -> Non
     key = key_of(nano, "image/linear")
     lock = nano.root / "store" / "work" / f"{key}.lock"
     lock.touch()  # as a machine that crashed leaves it
-    locks = nano.root / ".snakemake" / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    (locks / "0.output.lock").write_text(f"store/runs/{key}/done.json\n", encoding="utf-8")
-    done = nano.snakemake("--cores", "1", f"store/runs/{key}/done.json")
-    assert done.returncode == 0, done.stderr
-    shutil.rmtree(nano.root / "store" / "runs" / key)
     command = [sys.executable, "-m", "redistill", "make", key]
+    made = nano.command(*command)
+    assert made.returncode == 0, made.stderr
     with lock.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         with subprocess.Popen(command, cwd=nano.root, env=nano.environment(), stderr=subprocess.PIPE, text=True) as job:
@@ -184,39 +180,43 @@ def test_a_stale_lock_holds_nobody_up_and_a_held_one_is_named(nano: Nano) -> Non
     assert f"waits for {lock}: another process makes this" in line
 
 
-def test_an_edited_result_is_named_with_what_puts_it_right(finished_nano: Nano, tmp_path: Path) -> None:
-    shutil.copytree(finished_nano.root, tmp_path / "nano", symlinks=True)
-    nano = Nano(tmp_path / "nano")
-    table = nano.root / "results" / "nano" / "image.md"
-    right = table.read_text(encoding="utf-8")
-    table.write_text(re.sub(r"\d(\.\d ±)", r"9\1", right, count=1), encoding="utf-8")
-    assert table.read_text(encoding="utf-8") != right
-    found = said(nano.redistill("audit", "nano"), "WRONG: results/nano/image.md", code=1)
-    assert "`redistill publish STUDY` writes it again" in found
-    assert nano.redistill("publish", "nano").returncode == 0
-    assert table.read_text(encoding="utf-8") == right
-
-
 def test_a_gpu_that_is_not_there_is_said_before_anything_is_made(nano: Nano) -> None:
     study = "configs/studies/nano.yaml"
     environment = {**nano.environment(), "CUDA_VISIBLE_DEVICES": ""}
     nano.edit(study, "portable: true", "portable: false\n  device: cuda")
     try:
-        for command in (["redistill", "run", KD, "--study", "nano", "--seed", "0"],
-                        ["snakemake", "--cores", "1", "--config", "study=nano"]):  # fmt: skip
-            done = subprocess.run([sys.executable, "-m", *command], cwd=nano.root, env=environment, text=True,
-                                  capture_output=True, timeout=240)  # fmt: skip
-            said(done, "runtime.device of the study is `cuda`", "no GPU", "`device: cpu`", "configs/studies/")
-        assert not list((nano.root / "store" / "work").glob("*/progress/*.tmp"))
+        done = subprocess.run([sys.executable, "-m", "snakemake", "--cores", "1", "--config", "study=nano"], text=True,
+                              cwd=nano.root, env=environment, capture_output=True, timeout=240)  # fmt: skip
+        said(done, "runtime.device of the study is `cuda`", "no GPU", "`device: cpu`", "configs/studies/", code=2)
+        assert "Nothing was started" in done.stderr
     finally:
         nano.edit(study, "portable: false\n  device: cuda", "portable: true")
 
 
-def test_a_failed_job_of_snakemake_ends_with_one_screen_of_what_why_and_what_to_type(
-    finished_nano: Nano, tmp_path: Path
-) -> None:
-    shutil.copytree(finished_nano.root, tmp_path / "nano", symlinks=True)
-    nano = Nano(tmp_path / "nano")
+@pytest.fixture(scope="module")
+def finished(finished_nano: Nano, tmp_path_factory: pytest.TempPathFactory) -> Nano:
+    """A copy of the finished nano study, to be spoilt."""
+    copy = tmp_path_factory.mktemp("spoilt") / "nano"
+    shutil.copytree(finished_nano.root, copy, symlinks=True)
+    return Nano(copy)
+
+
+def test_an_edited_result_is_named_with_what_puts_it_right(finished: Nano) -> None:
+    table = finished.root / "results" / "nano" / "image.md"
+    right = table.read_text(encoding="utf-8")
+    table.write_text(re.sub(r"\d(\.\d ±)", r"9\1", right, count=1), encoding="utf-8")
+    assert table.read_text(encoding="utf-8") != right
+    found = said(finished.redistill("audit", "nano"), "WRONG: results/nano/image.md", code=1)
+    assert "`redistill publish STUDY` writes it again" in found
+    assert finished.redistill("publish", "nano").returncode == 0
+    assert table.read_text(encoding="utf-8") == right
+
+
+def test_a_failed_job_of_snakemake_ends_with_one_screen_of_what_why_and_what_to_type(finished: Nano) -> None:
+    nano = finished
+    locks = nano.root / ".snakemake" / "locks"  # left by a Snakemake that was killed: in nobody's way
+    locks.mkdir(parents=True, exist_ok=True)
+    (locks / "0.output.lock").write_text("results/nano/image.md\n", encoding="utf-8")
     for logits in nano.root.glob("store/outputs/*/logits.npy"):
         logits.write_bytes(logits.read_bytes() + b"x")
     nano.edit("configs/experiments/nano/image-kd.yaml", "temperature: 4.0", "temperature: 2.0")
