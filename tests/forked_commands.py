@@ -9,8 +9,11 @@ import sys
 import traceback
 from pathlib import Path
 
+from redistill.environment import variables as pinning
+
 IMPORTS = ("torch", "transformers.models.auto.modeling_auto", "sklearn.linear_model", "pyarrow.parquet", "scipy.stats",
            "redistill.cli", "redistill.api", "redistill.tables.make", "redistill.training.run")  # fmt: skip
+RUNTIME = {"threads": 1, "device": "cpu", "portable": True}
 CLIENT = """#!{python} -ISs
 import json, os, socket, sys
 with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asked:
@@ -54,8 +57,9 @@ def _be(request: list, descriptors: list[int]) -> int:
         os.dup2(descriptor, number)
     sys.argv[:], folder, variables = request
     os.chdir(folder)
+    pinned = {name: os.environ[name] for name in pinning(RUNTIME)}
     os.environ.clear()
-    os.environ.update(variables)
+    os.environ.update(variables | pinned)  # numpy has been imported under these
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
     try:
         from redistill.cli import main

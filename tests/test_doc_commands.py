@@ -17,7 +17,7 @@ import pytest
 import typer
 import yaml
 from doc_commands import PAGES, ROOT, Command, commands, program
-from forked_commands import client
+from forked_commands import RUNTIME, client
 from nano_study import Nano
 from questioned import git
 
@@ -140,8 +140,9 @@ def project(finished_nano: Nano, tmp_path_factory: pytest.TempPathFactory) -> It
         (bin / name).chmod(0o755)
     client(bin / "redistill", folder / "socket")
     server = [sys.executable, ROOT / "tests" / "forked_commands.py", folder / "socket"]
-    pinned = variables({"threads": 1, "device": "cpu", "portable": True})  # before numpy is imported
-    with subprocess.Popen(server, env={**nano.environment(), **pinned}, stdout=subprocess.PIPE, text=True) as forks:
+    with subprocess.Popen(
+        server, env={**nano.environment(), **variables(RUNTIME)}, stdout=subprocess.PIPE, text=True
+    ) as forks:
         try:
             assert forks.stdout is not None
             assert forks.stdout.readline() == "ready\n"

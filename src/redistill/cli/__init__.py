@@ -19,6 +19,10 @@ def main() -> None:
     """Run the command line; a mistake that the user can mend is a sentence, never a traceback."""
     try:
         app()
+    except SystemExit as end:
+        if end.code == Exit.ABORTED and sys.argv[1:2] != ["make"]:  # a job's end is said by what has started it
+            print("redistill: stopped by Ctrl-C; the same command goes on", file=sys.stderr)
+        raise
     except ConfigError as error:
         print(f"{error}\nNothing was started.", file=sys.stderr)
         sys.exit(Exit.REFUSED)
