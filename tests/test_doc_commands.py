@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import typer
 import yaml
-from doc_commands import PAGES, ROOT, Command, commands, program
+from doc_commands import BLOCK, PAGES, ROOT, Command, commands, program
 from forked_commands import RUNTIME, client
 from nano_study import Nano
 from questioned import git
@@ -108,6 +108,15 @@ def test_snakemake_takes_every_option_of_every_command_that_is_shown(command: Co
         pytest.fail(said.getvalue())
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_snakemake_has_every_option_that_is_named_within_a_sentence(page: Path) -> None:
+    from snakemake.cli import get_argument_parser
+
+    known = {option for action in get_argument_parser()._actions for option in action.option_strings}
+    named = re.findall(r"`[^`\n]*\bsnakemake ([^`\n]*)`", BLOCK.sub("", page.read_text(encoding="utf-8")))
+    assert {option for said in named for option in re.findall(r"(?<!\S)--[a-z-]+", said)} <= known
+
+
 @dataclass(frozen=True)
 class Project:
     """The finished study in which commands are run, with `.venv/bin` as the docs have it and a home of its own."""
@@ -140,9 +149,8 @@ def project(finished_nano: Nano, tmp_path_factory: pytest.TempPathFactory) -> It
         (bin / name).chmod(0o755)
     client(bin / "redistill", folder / "socket")
     server = [sys.executable, ROOT / "tests" / "forked_commands.py", folder / "socket"]
-    with subprocess.Popen(
-        server, env={**nano.environment(), **variables(RUNTIME)}, stdout=subprocess.PIPE, text=True
-    ) as forks:
+    environment = nano.environment() | variables(RUNTIME)
+    with subprocess.Popen(server, env=environment, stdout=subprocess.PIPE, text=True) as forks:
         try:
             assert forks.stdout is not None
             assert forks.stdout.readline() == "ready\n"
