@@ -15,6 +15,8 @@ SHELLS = ("", "console", "sh", "bash")
 PROGRAMS = ("redistill", "snakemake", "python", "pip", "dvc", "make", "git", "bash", "podman", "apptainer", "sudo",
             "sha256sum", "cat", "ruff", "snakefmt", "rocrate-validator", "source", "tensorboard", "mlflow")  # fmt: skip
 ASSIGNED = re.compile(r"^[A-Z_]+=(?:\$\([^)]*\)|\S)* ")
+# within sentences, whole commands as one would type them; a mere `redistill plan` is a name
+INLINE = re.compile(r"`((?:[A-Z_]+=\S+ )*(?:\.venv/bin/\w+ |redistill query crate )[^`]+)`")
 REMARK = re.compile(r"\s+#\s.*$")
 
 
@@ -49,9 +51,10 @@ def program(line: str) -> str | None:
 
 def commands(page: Path) -> Iterator[Command]:
     """The commands of a page's blocks: of one with prompts, what stands after a prompt; of any other that begins with a
-    command, each of its lines.
+    command, each of its lines. Then those within its sentences.
     """
-    for language, block in BLOCK.findall(page.read_text(encoding="utf-8")):
+    text = page.read_text(encoding="utf-8")
+    for language, block in BLOCK.findall(text):
         lines = re.sub(r" *\\\n\s*", " ", block).splitlines()
         if language not in SHELLS or not lines:
             continue
@@ -60,3 +63,5 @@ def commands(page: Path) -> Iterator[Command]:
             for line in prompted or lines:
                 if line.strip() and not line.startswith("#"):
                     yield Command(page.name, REMARK.sub("", line).strip())
+    for line in INLINE.findall(BLOCK.sub("", text)):
+        yield Command(page.name, " ".join(line.split()))

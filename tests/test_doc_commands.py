@@ -1,6 +1,7 @@
 """Every command of README and docs is run: here, in a small finished study, or by the test or target that is named."""
 
 import itertools
+import json
 import os
 import re
 import shutil
@@ -36,6 +37,7 @@ INSTEAD = (
     ("text/student-kd", "nano/student-kd"), ("image/student-kd", "nano/image-kd"), ("text/teacher", "nano/teacher"),
     ("--task movie", "--task nano-movie"), ("--task digits", "--task nano-digits"),
     ("--column movie", "--column nano-movie"), ("student-kd/movie", "student-kd/nano-movie"),
+    ("· nyt · seed 2", "· nano-movie · seed 0"), ("/ nyt", "/ nano-movie"),
     ("croissant digits", "croissant nano-digits"), ("kd / digits", "kd / nano-digits"),
     ("python verify.py", f"cd crate && {sys.executable} verify.py"),
 )  # fmt: skip
@@ -184,7 +186,7 @@ def in_place(project: Project, line: str) -> str:
     for old, new in INSTEAD:
         line = line.replace(old, new)
     root = project.nano.root
-    if "predict" in line or re.search(r"[0-9a-f]{16}", line):
+    if re.search(r"\b[0-9a-f]{16}\b", line):
         runs = [row.split("\t") for row in (root / "results/embedded/runs.tsv").read_text().splitlines()]
         key = next(row[-1] for row in runs if row[1] == "nano/student-kd")
         line = re.sub(r"statements/[0-9a-f]{16}", f"statements/{key}", line)
@@ -193,6 +195,10 @@ def in_place(project: Project, line: str) -> str:
         digest = re.search(r"`([0-9a-f]{64})`", (root / "results/embedded/text.md").read_text())
         assert digest is not None
         line = re.sub(r"\b[0-9a-f]{64}\b", digest[1], line)
+    if "sha256=" in line:
+        published = json.loads((root / "results/embedded/manifests.json").read_text(encoding="utf-8"))
+        source = next(thing for thing in published.values() if thing["kind"] == "data")
+        line = re.sub(r"\b[0-9a-f]{64}\b", next(iter(source["files"].values()))["sha256"], line)
     if "ed25519:..." in line:
         public = project.run("redistill seal embedded --key key.pem").stdout
         line = line.replace("ed25519:...", re.findall(r"ed25519:\S+", public)[0])
