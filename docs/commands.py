@@ -1,5 +1,6 @@
 """The pages of the command line, docs/commands.md and the exit codes of docs/cli.md, from the commands themselves."""
 
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,6 +31,13 @@ def exits() -> Iterator[tuple[str, str]]:
     """Code and meaning of each exit code."""
     for code in Exit:
         yield str(int(code)), code.meaning
+
+
+def answers() -> str:
+    """The commands that answer as JSON, for docs/cli.md."""
+    group: Any = typer.main.get_command(app)
+    asked = sorted(name for name, one in group.commands.items() if any("--json" in p.opts for p in one.params))
+    return textwrap.fill(", ".join(f"`{name}`" for name in asked), 120) + "."
 
 
 def _command(name: str, command: Any) -> Iterator[str]:

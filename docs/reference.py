@@ -55,6 +55,8 @@ def files() -> dict[Path, str]:
 def _block(name: str) -> str:
     if name == "exits":
         return _table(("code", "meaning"), commands.exits())
+    if name == "answers":
+        return commands.answers()
     if name in registry.PACKAGES:
         return _table(("name", "is given", "settings", "what"), _components(name))
     if name == "metric":
