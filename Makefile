@@ -5,7 +5,7 @@ CORES ?= all
 UPGRADE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup validators reproduce test lint fuzz kills devices tamper steps gpu test-slurm bench lock base image sif contained clean
+.PHONY: help setup validators reproduce test lint fuzz kills devices tamper steps gpu test-slurm bench lock base image sif contained docs links clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,13 @@ lint: setup ## check style, types and rules
 	.venv/bin/mypy src
 	.venv/bin/snakefmt --check Snakefile workflow
 	.venv/bin/snakemake --lint
+
+docs: setup ## build the docs as a site in build/docs; anything that Sphinx warns of fails
+	.venv/bin/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo "build/docs/index.html"
+
+links: setup ## ask every link of the docs that leads outside whether it is there (network)
+	.venv/bin/python -m sphinx -W --keep-going -q -b linkcheck docs build/links
 
 lock: ## make envs/requirements.lock from pyproject.toml (UPGRADE=1 moves versions; else they stay where they can)
 	@bash envs/lock.sh $(if $(UPGRADE),--upgrade)

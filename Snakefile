@@ -9,13 +9,19 @@ from pathlib import Path
 
 from snakemake.settings.types import DeploymentMethod
 
-from redistill import container
-from redistill.errors import RedistillError
-from redistill.jobs import begin, bring, keep_warm, to_publish
-from redistill.patterns import pattern
-from redistill.performance.asked import Asked
-from redistill.plan import make_plan
-from redistill.specification import write_specifications
+try:
+    from redistill import container
+    from redistill.errors import RedistillError
+    from redistill.jobs import begin, bring, keep_warm, to_publish
+    from redistill.patterns import pattern
+    from redistill.performance.asked import Asked
+    from redistill.plan import make_plan
+    from redistill.specification import write_specifications
+    from redistill.status import say_what_failed
+except ModuleNotFoundError as error:
+    print(f"redistill: the package `{error.name}` is not installed for {sys.executable}", file=sys.stderr)
+    print("Use .venv/bin/snakemake, which `make setup` makes. Nothing was started.", file=sys.stderr)
+    sys.exit(2)
 
 STUDY = config.get("study", "embedded")
 TRUST = " --trust-plugins" if config.get("trust_plugins") else ""
@@ -28,7 +34,7 @@ try:
     if workflow.is_main_process:
         if config.get("remote") and not workflow.output_settings.dryrun:
             bring(PLAN, config["remote"])
-        begin(PLAN)
+        begin(PLAN, here=workflow.local_exec and not IMAGE and not workflow.output_settings.dryrun)
 except RedistillError as error:
     print(f"{error}\nNothing was started.", file=sys.stderr)
     sys.exit(2)
@@ -53,6 +59,11 @@ localrules:  # nodes of a cluster often reach no network
     all,
     fetch_data,
     fetch_model,
+
+
+onerror:
+    if workflow.is_main_process:
+        say_what_failed(PLAN)
 
 
 onstart:

@@ -1,6 +1,7 @@
 """Write what follows from the schema, the components and the metrics; `--check` only compares.
 
-docs/config.md between its markers, docs/defaults.yaml, docs/methods.md, and configs/schema/*.json for editors.
+docs/config.md and docs/cli.md between their markers, docs/defaults.yaml, docs/methods.md, docs/commands.md, and
+configs/schema/*.json for editors.
 """
 
 import ast
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import commands
 from defaults import defaults
 from methods import page
 from pydantic import BaseModel
@@ -35,11 +37,14 @@ HEADINGS = {kind: {"loss": "losses", "module": "auxiliary-modules"}.get(kind, f"
 
 def files() -> dict[Path, str]:
     """Every file that is written, with what belongs into it."""
-    config = ROOT / "docs" / "config.md"
     written = {
-        config: BLOCK.sub(lambda m: f"{m[1]}\n{_block(m[2])}\n\n{m[3]}", config.read_text(encoding="utf-8")),
+        page: BLOCK.sub(lambda m: f"{m[1]}\n{_block(m[2])}\n\n{m[3]}", page.read_text(encoding="utf-8"))
+        for page in (ROOT / "docs" / "config.md", ROOT / "docs" / "cli.md")
+    }
+    written |= {
         ROOT / "docs" / "defaults.yaml": defaults(in_words),
         ROOT / "docs" / "methods.md": page(),
+        ROOT / "docs" / "commands.md": commands.page(),
     }
     for name, value in schemas().items():
         text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
@@ -48,6 +53,10 @@ def files() -> dict[Path, str]:
 
 
 def _block(name: str) -> str:
+    if name == "exits":
+        return _table(("code", "meaning"), commands.exits())
+    if name == "answers":
+        return commands.answers()
     if name in registry.PACKAGES:
         return _table(("name", "is given", "settings", "what"), _components(name))
     if name == "metric":

@@ -18,6 +18,7 @@ from redistill.errors import ConfigError, Problem
 from redistill.plan import Plan, make_plan
 
 if TYPE_CHECKING:
+    from nano_study import Nano
     from published_study import PublishedStudy
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells start what runs in the background
@@ -80,6 +81,17 @@ def python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def finished_nano(tmp_path_factory: pytest.TempPathFactory) -> "Nano":
+    """The nano study, made once by Snakemake from nothing; not to be changed."""
+    from nano_study import copy_project
+
+    made = copy_project(tmp_path_factory.mktemp("finished") / "nano")
+    done = made.snakemake("--cores", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -10,12 +10,13 @@ import pytest
 from conftest import REPOSITORY
 from published_study import STUDY, PublishedStudy, copied, publish_study
 
-from redistill.audit import LEVELS, NOT_CHECKED, RIGHT, WRONG, Report, audit, comparable, listed
+from redistill.audit import LEVELS, Report, audit, comparable, listed
 from redistill.audit.again import Answer, again, folder_of, make_again, scratch, task_of
 from redistill.audit.sample import drawn
 from redistill.audit.tolerance import judge, why_not_bytes
 from redistill.config.schema import Reproduction
 from redistill.errors import RedistillError
+from redistill.exits import Exit
 from redistill.plan import make_plan
 from redistill.provenance import published, seal, store
 from redistill.provenance.machine import machine
@@ -57,7 +58,7 @@ def content(folder: Path) -> dict[str, tuple[int, bytes]]:
 def test_a_level_has_those_before_and_says_how_many_of_how_many(original: PublishedStudy) -> None:
     report = audit(original.root, STUDY, "recompute")
     assert said(report) == []
-    assert report.status == RIGHT
+    assert report.status == Exit.RIGHT
     assert list(report.counts) == ["trace", "integrity", "recompute"]
     counts = {what: (n.checked, n.of) for what, n in report.counts["recompute"].items()}
     assert counts["cells"] == (7, 7)
@@ -76,8 +77,8 @@ def test_a_part_is_audited_alone_and_its_chain_is_shown(made: PublishedStudy) ->
     assert not any("words" in line for line in report.chain)
     file = made.folder("student", "reader · words · seed 0") / "log.jsonl"
     file.write_text("{}\n")
-    assert audit(made.root, STUDY, table="pictures").status == RIGHT
-    assert audit(made.root, STUDY, row="reader").status == WRONG
+    assert audit(made.root, STUDY, table="pictures").status == Exit.RIGHT
+    assert audit(made.root, STUDY, row="reader").status == Exit.WRONG
 
 
 def test_a_key_and_a_file_are_audited_as_what_they_belong_to(made: PublishedStudy, monkeypatch: Any) -> None:
@@ -87,7 +88,7 @@ def test_a_key_and_a_file_are_audited_as_what_they_belong_to(made: PublishedStud
     for what in (run.key, str(file), f"store/runs/{run.key}", record.relative_to(made.root).as_posix()):
         report = audit(made.root, what)
         assert report.chain[0].startswith("run plain · marks · seed 1"), what
-        assert report.status == RIGHT
+        assert report.status == Exit.RIGHT
         assert report.study == STUDY
     table = audit(made.root, "results/small/pictures.md", "trace")
     assert table.chain[0].startswith("table pictures")
@@ -97,14 +98,14 @@ def test_a_key_and_a_file_are_audited_as_what_they_belong_to(made: PublishedStud
     file.write_bytes(file.read_bytes() + b"0")
     for what in (run.key, str(file)):
         assert audit(made.root, what).wrong[0].file.endswith(f"{run.key}/predictions.parquet")
-    assert audit(made.root, made.node("student", "plain · marks · seed 0").key).status == RIGHT
+    assert audit(made.root, made.node("student", "plain · marks · seed 0").key).status == Exit.RIGHT
 
 
 def test_a_thing_that_no_results_know_is_compared_with_its_own_manifest(made: PublishedStudy) -> None:
     shutil.rmtree(made.results)
     run = made.node("student", "taught · marks · seed 0")
     report = audit(made.root, run.key)
-    assert report.status == NOT_CHECKED
+    assert report.status == Exit.NOT_CHECKED
     assert said(report) == ["no results name it, so nothing but the store says what it should be"]
     assert report.counts["trace"]["things in the store"].of == 6
     (run.folder(made.root) / "log.jsonl").write_text("")
@@ -150,7 +151,7 @@ def test_what_is_not_in_the_store_is_not_wrong_and_is_named_with_how_to_get_it(m
     shutil.rmtree(run.folder(made.root))
     report = audit(made.root, STUDY, "replay")
     assert report.wrong == report.stale == []
-    assert report.status == NOT_CHECKED
+    assert report.status == Exit.NOT_CHECKED
     assert f"is not in the store: `redistill pull {run.key}` brings it" in said(report)[0]
     later = [finding for finding in report.unchecked if finding.level == "recompute"]
     titles = [finding.message.partition(":")[0] for finding in later]
@@ -164,7 +165,7 @@ def test_a_clone_without_a_store_is_audited_as_far_as_it_goes(made: PublishedStu
     shutil.rmtree(made.root / "store")
     report = audit(made.root, STUDY)
     assert report.wrong == report.stale == []
-    assert report.status == NOT_CHECKED
+    assert report.status == Exit.NOT_CHECKED
     assert report.counts["trace"]["files of results/"].checked == report.counts["trace"]["files of results/"].of
     assert report.counts["integrity"]["files in the store"].checked == 0
 
@@ -174,7 +175,7 @@ def test_a_record_that_is_missing_is_not_wrong(made: PublishedStudy) -> None:
     file.unlink()
     report = audit(made.root, STUDY)
     assert said(report) == [f"store/records/{file.name}: cell taught · marks has no record"]
-    assert report.status == NOT_CHECKED
+    assert report.status == Exit.NOT_CHECKED
 
 
 def test_a_config_that_was_changed_is_named_with_its_line_and_values_and_the_rest_is_audited(
@@ -184,14 +185,14 @@ def test_a_config_that_was_changed_is_named_with_its_line_and_values_and_the_res
     file.write_text(file.read_text().replace("temperature: 4.0", "temperature: 2.0"))
     report = audit(made.root, STUDY, "recompute")
     assert report.wrong == report.unchecked == []
-    assert report.status == WRONG
+    assert report.status == Exit.WRONG
     (found,) = report.stale
     assert found.file == "configs/experiments/taught.yaml:9"
     assert "stages.0.loss.soft.settings.temperature: 4.0 -> 2.0" in found.message
     assert "pictures / taught / marks" in found.message
     assert report.counts["recompute"]["cells"].checked == 7
-    assert audit(made.root, STUDY, row="plain").status == RIGHT
-    assert audit(made.root, STUDY, row="taught").status == WRONG
+    assert audit(made.root, STUDY, row="plain").status == Exit.RIGHT
+    assert audit(made.root, STUDY, row="taught").status == Exit.WRONG
 
 
 def test_a_config_with_a_mistake_is_stale_and_what_was_published_is_audited(made: PublishedStudy) -> None:
@@ -315,7 +316,7 @@ def test_elsewhere_other_bytes_are_judged_by_the_metric_and_the_rule_is_said(mad
     assert "vendor are AnotherVendor" in why
     report = Report("", "rerun")
     judge("rerun", other, answer, why, Reproduction(tolerance=0.02), report)
-    assert report.status == RIGHT
+    assert report.status == Exit.RIGHT
     assert "accuracy 0.500000, now 0.515000; within 0.02 counts as the same, as it was made on" in report.notes[0]
     judge("rerun", other, answer, why, Reproduction(), report)
     assert "within 0.01 counts as the same" in report.wrong[0].message
@@ -323,7 +324,7 @@ def test_elsewhere_other_bytes_are_judged_by_the_metric_and_the_rule_is_said(mad
     assert why_not_bytes(made.root, other, answer) == "no record says on what machine it was made"
     unscored = Report("", "rerun")
     judge("rerun", other, Answer(["logits.npy"]), why, Reproduction(), unscored)
-    assert unscored.status == NOT_CHECKED
+    assert unscored.status == Exit.NOT_CHECKED
 
 
 # --- again -----------------------------------------------------------------------------------------------------------
@@ -396,17 +397,17 @@ def test_scratch_of_an_audit_that_was_killed_is_removed(tmp_path: Path) -> None:
 def test_the_command_says_it_all_and_ends_by_outcome(made: PublishedStudy, python: Python) -> None:
     before = {name: content(made.root / name) for name in ("store", "results", "configs")}
     done = python("-m", "redistill", "audit", STUDY, "--level", "recompute", cwd=made.root)
-    assert (done.returncode, done.stderr) == (RIGHT, "")
+    assert (done.returncode, done.stderr) == (Exit.RIGHT, "")
     assert "recompute 3 of 3 tables, 1 of 1 choices, 7 of 7 cells" in done.stdout
     assert {name: content(made.root / name) for name in before} == before
     run = made.node("student", "plain · marks · seed 0")
     (run.folder(made.root) / "log.jsonl").write_text("{}\n")
     wrong = python("-m", "redistill", "audit", STUDY, cwd=made.root)
-    assert wrong.returncode == WRONG
+    assert wrong.returncode == Exit.WRONG
     assert f"WRONG: store/runs/{run.key}/log.jsonl: SHA-256 is" in wrong.stderr
     shutil.rmtree(run.folder(made.root))
     absent = python("-m", "redistill", "audit", run.key, "-l", "trace", cwd=made.root)
-    assert absent.returncode == NOT_CHECKED
+    assert absent.returncode == Exit.NOT_CHECKED
     assert f"redistill pull {run.key}" in absent.stdout
     unknown = python("-m", "redistill", "audit", "nothing", cwd=made.root)
     assert unknown.returncode == 1
@@ -469,7 +470,7 @@ def test_a_space_that_changes_no_value_is_found_in_every_file(made: PublishedStu
         found = {finding.file for finding in audit(made.root, STUDY, level).wrong}
         assert file.relative_to(made.root).as_posix() in found, file
         file.write_text(before, encoding="utf-8")
-    assert audit(made.root, STUDY).status == RIGHT
+    assert audit(made.root, STUDY).status == Exit.RIGHT
 
 
 @pytest.mark.parametrize("study", ["embedded", "methods", "paper", "published"])

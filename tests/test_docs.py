@@ -232,7 +232,7 @@ def test_every_command_that_is_named_exists_with_its_options(page):
     for line in code(page):
         for name, rest in re.findall(r"\bredistill ([a-z][a-z-]*)([^#|\n]*)", line):
             options = {option for p in COMMANDS[name].params for option in p.opts} if name in COMMANDS else set()
-            used = set(re.findall(r"(?<!\S)--?[a-zA-Z][a-z-]*", rest)) - {"--help"}
+            used = set(re.findall(r"(?<!\S)--?[a-zA-Z][a-z-]*", rest)) - {"--help", "--quiet", "-q"}
             if name not in COMMANDS or used - options:
                 wrong.append(line)
     assert not wrong

@@ -20,12 +20,9 @@ from redistill.provenance import store
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Nano:
+def finished(finished_nano: Nano) -> Nano:
     """The nano study, made once by Snakemake from nothing. Tests that change something take `nano`."""
-    made = copy_project(tmp_path_factory.mktemp("finished") / "nano")
-    done = made.snakemake("--cores", "2")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return made
+    return finished_nano
 
 
 @pytest.fixture

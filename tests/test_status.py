@@ -68,7 +68,8 @@ def test_what_is_in_the_making_is_said_with_where_it_stands(study: PublishedStud
     line = json.dumps({"stage": 0, "step": 3, "loss": 0.51234})
     with at_work(study, run.key, line, line.replace("3", "4", 1), '{"stage": 0, "st'):
         found = status.status(study.plan)
-    assert [(job.key, job.where) for job in found.running] == [(run.key, "step 5 of 5, loss 0.5123")]
+    (job,) = found.running
+    assert (job.key, job.where) == (run.key, f"step 5 of 5, {5 / job.seconds:.3g} steps/s, loss 0.5123")
     assert found.running[0].seconds == pytest.approx(30, abs=20)
     assert found.waiting == found.things - found.made - 1
     assert f"student: {run.title}" in words(found)

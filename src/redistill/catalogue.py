@@ -5,6 +5,7 @@ import json
 import re
 import textwrap
 from dataclasses import dataclass
+from typing import Any
 
 from redistill import registry
 from redistill.errors import RedistillError, nearest
@@ -62,6 +63,14 @@ class Method:
     def needs(self) -> list[str]:
         """What an experiment must have for it, in words."""
         return [NEEDS[name] for name in self.signature.inputs if name in NEEDS]
+
+
+def as_json(found: Method) -> dict[str, Any]:
+    """A method for programs."""
+    return {"name": found.name, "title": found.title, "family": found.family, "needs": found.needs,
+            "formula": found.formula, "about": found.about,
+            "settings": {name: setting.default for name, setting in found.signature.settings.items()},
+            "usage": found.usage}  # fmt: skip
 
 
 def method(name: str) -> Method:

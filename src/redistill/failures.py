@@ -109,7 +109,10 @@ def explained(error: Exception) -> str:
         )
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or os.strerror(errno.ENOSPC) in text:  # safetensors says it in words alone
-        return "the disk is full: make room and give the same command; what is finished is kept"
+        return (
+            "the disk is full: make room where the store is (`df -h store`; `redistill prune` lists what no table "
+            "reaches) and give the same command; what is finished is kept"
+        )
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return f"{error.__class__.__name__}: {text[:500]}"

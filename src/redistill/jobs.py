@@ -13,15 +13,17 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
-from redistill import environment, failures, forge, gpus, interruption, ranks, reach
+from redistill import environment, failures, forge, gpus, interruption, progress, ranks, reach
 from redistill.errors import RedistillError
 from redistill.job import PORTABLE
 from redistill.plan import Node, Plan
 from redistill.provenance import attempts, lease, record, shared, store
 from redistill.specification import Specification, read_specification, write_specifications
+from redistill.standing import values_in_words
 from redistill.tables.publish import differences
 from redistill.tables.publish import publish as copy_out
 
+STDERR = 2  # the file descriptor
 # kind -> the function that makes it: (config, input folders, work folder) -> what to note in the record
 STAGES = {
     "data": "redistill.data.fetch:fetch",
@@ -61,8 +63,10 @@ def make(root: Path, key: str) -> Path:
     with store.locked(root / "store", key) as scratch:
         if not store.is_done(folder) and not store.recovered(folder):
             failures.refuse(root, key, told.node.title)
+            progress.beside(lambda: values_in_words(scratch / "progress"))
             with failures.noted(root, key), attempts.noted(root, key, told.node.title):
                 _make(root, told, folder, scratch)
+            progress.beside(None)
             attempts.forget(root, key)
         shutil.rmtree(root / "store" / "work" / key, ignore_errors=True)  # now, or where it was stopped just before
     return folder
@@ -148,16 +152,21 @@ def note_models_checked(plan: Plan) -> None:
     store.write_atomically(_check_note(plan), f"{plan.checked.name}\n")
 
 
-def begin(plan: Plan) -> None:
+def begin(plan: Plan, here: bool = True) -> None:
     """What a new command of Snakemake does once: check the models, if any is to be trained, in a process that may
     import torch, and forget what failed before.
 
+    Args:
+        here: whether its jobs run on this machine.
+
     Raises:
-        RedistillError: the models are wrong.
+        RedistillError: the models are wrong, or this machine lacks the device.
     """
     shared.take(plan.root)
     reach.note(plan)
     missing = plan.missing()
+    if here:
+        refuse_without_device(plan, missing)
     if any(node.kind in ("teacher", "student") for node in missing) and not models_checked(plan):
         done = subprocess.run(
             [sys.executable, "-m", "redistill", "check", plan.checked.name], cwd=plan.root, stdout=sys.stderr
@@ -165,6 +174,24 @@ def begin(plan: Plan) -> None:
         if done.returncode:
             raise RedistillError(f"the study `{plan.checked.name}` was refused; see above")
     failures.forget(plan.root, [node.key for node in missing])
+
+
+def refuse_without_device(plan: Plan, missing: list[Node]) -> None:
+    """Refuse to begin what would fail at its first job that computes.
+
+    Raises:
+        RedistillError: GPUs are asked for, and there is none.
+    """
+    wanted = any(node.kind in ranks.KINDS and node.config["runtime"]["device"] == "cuda" for node in missing)
+    if not wanted or gpus.names():
+        return
+    asked = [sys.executable, "-c", "import sys, torch; sys.exit(not torch.cuda.is_available())"]
+    if subprocess.run(asked, capture_output=True).returncode:
+        raise RedistillError(
+            f"{plan.checked.name}: runtime.device of the study is `cuda`, and this machine has no GPU that torch can "
+            "use (`nvidia-smi` lists them): run it where there is one, or set `device: cpu` in the study's file below "
+            "configs/studies/, which makes other runs, under other keys"
+        )
 
 
 def bring(plan: Plan, remote: str) -> None:
@@ -196,22 +223,42 @@ def make_all(plan: Plan, keys: list[str]) -> None:
     reach.note(plan)
     write_specifications(plan, keys)
     missing = plan.missing(keys)
+    refuse_without_device(plan, missing)
     failures.forget(plan.root, [node.key for node in missing])
     with _warm(plan.root, missing):
         for node in missing:
-            print(f"{node.kind}: {node.title} ({node.key})", flush=True)
+            if progress.wanted():
+                print(f"{node.kind}: {node.title} ({node.key})", file=sys.stderr, flush=True)
             # a process each: a runtime is pinned before numpy and torch are imported, and only then
             status = _ran(plan.root, node.key)
             if status == interruption.EXIT:
                 raise interruption.Interrupted(f"{node.title}: stopped; the same command goes on")
             if status:
                 attempts.note_killed(plan.root, node.key, node.title)
-                raise RedistillError(f"{node.title}: could not be made; see above")
+                raise RedistillError(_not_made(node, status))
+
+
+def _not_made(node: Node, status: int) -> str:
+    """What is said last of a job that did not make it; it has said why, unless it was killed."""
+    what = f"{node.kind} {node.title} ({node.key})"
+    if status < 0:
+        more = ", as the system does where memory is not enough" if -status == signal.SIGKILL else ""
+        return (
+            f"{what}: killed by {signal.Signals(-status).name}{more}. The same command goes on from its last "
+            "checkpoint; if it happens again, docs/faq.md says what takes less memory"
+        )
+    return (
+        f"{what}: could not be made; see above, and store/work/failed/{node.key}.json. Mend it and give the same "
+        "command again: what is finished is kept"
+    )
 
 
 def _ran(root: Path, key: str) -> int:
-    """The exit status of a job. SIGTERM is passed on to it, so that it can save what it has done."""
-    with subprocess.Popen([sys.executable, "-m", "redistill.job", "make", key], cwd=root) as job:
+    """The exit status of a job. SIGTERM is passed on to it, so that it can save what it has done. What it says of its
+    progress is no answer of the command that wants it, so it does not go to standard output.
+    """
+    to = STDERR if progress.wanted() else subprocess.DEVNULL
+    with subprocess.Popen([sys.executable, "-m", "redistill.job", "make", key], cwd=root, stdout=to) as job:
         before = signal.signal(signal.SIGTERM, lambda *_: job.terminate())
         try:
             return job.wait()

@@ -3,7 +3,6 @@
 It looks and touches nothing: a job is in the making while somebody holds its key's lock, or its lease elsewhere.
 """
 
-import json
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -20,26 +19,31 @@ from redistill.performance.units import seconds_of
 from redistill.plan import Node, Plan
 from redistill.provenance import attempts, lease
 from redistill.provenance.prune import is_held
+from redistill.standing import Standing, standing
 
 EVERY = 2.0  # seconds between two looks
 MOST = 8  # things of a list that are shown
+NAMED = 3  # cells that wait for a thing
 SAID = 300  # characters of what a failed job said that are shown; --json has all
 
 
 @dataclass(frozen=True)
 class Running:
-    """A job in the making: for how many seconds, and where it stands in words, if it says."""
+    """A job in the making: for how many seconds, and where it stands, if it says: in words too."""
 
     key: str
     kind: str
     title: str
     seconds: float
     where: str
+    standing: Standing | None = None
 
 
 @dataclass(frozen=True)
 class Failed:
-    """A job whose last attempt did not make it: how it ended (failed, stopped, killed), what it said, and how often."""
+    """A job whose last attempt did not make it: how it ended (failed, stopped, killed), what it said, how often it was
+    tried, and which cells wait for it.
+    """
 
     key: str
     kind: str
@@ -48,6 +52,7 @@ class Failed:
     said: str
     end: str
     attempts: int
+    cells: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ def status(plan: Plan) -> Status:
     missing = plan.missing()
     running = [job for node in missing if (job := _running(plan.root, node))]
     at_work = {job.key for job in running}
-    failed = [one for node in missing if node.key not in at_work and (one := _failed(plan.root, node))]
+    failed = [one for node in missing if node.key not in at_work and (one := _failed(plan, node))]
     return Status(
         plan.checked.name, len(plan.nodes), len(plan.nodes) - len(missing),
         len(missing) - len(running) - len(failed), running, failed, _left(plan, missing, running),
@@ -89,30 +94,28 @@ def _running(root: Path, node: Node) -> Running | None:
     begin, scratch = time.time(), lease.scratch_now(store, node.key)
     with suppress(OSError, ValueError):
         begin = float((scratch / "begun").read_text(encoding="utf-8"))
-    return Running(node.key, node.kind, node.title, round(time.time() - begin, 1), _where(node, scratch))
+    seconds = round(time.time() - begin, 1)
+    stands = standing(node.config, scratch / "progress", seconds) if "stages" in node.config else None
+    return Running(node.key, node.kind, node.title, seconds, str(stands or ""), stands)
 
 
-def _where(node: Node, scratch: Path) -> str:
-    """Where a run stands, by the last whole line of its log."""
-    with suppress(OSError, ValueError, LookupError, TypeError):
-        lines = (scratch / "progress" / "log.jsonl").read_bytes().split(b"\n")
-        last = json.loads(lines[-2])
-        stages = node.config["stages"]
-        stage = f"stage {last['stage'] + 1} of {len(stages)}, " if len(stages) > 1 else ""
-        steps = stages[last["stage"]].get("steps")
-        of = f" of {steps}" if steps else ""
-        loss = f", loss {last['loss']:.4g}" if "loss" in last else ""
-        return f"{stage}step {last['step'] + 1}{of}{loss}" if "step" in last else ""
-    return ""
-
-
-def _failed(root: Path, node: Node) -> Failed | None:
+def _failed(plan: Plan, node: Node) -> Failed | None:
+    root = plan.root
     tried = attempts.of(root, node.key)
     if not tried:
         return None
     last = tried[-1]
     said = failures.first_said(root, node.key) or last["said"]
-    return Failed(node.key, node.kind, node.title, last["outcome"], said, last["end"], len(tried))
+    return Failed(node.key, node.kind, node.title, last["outcome"], said, last["end"], len(tried), _cells(plan, node))
+
+
+def _cells(plan: Plan, node: Node) -> list[str]:
+    """Titles of the cells that need a thing: nodes come after all that they are made of."""
+    reached = {node.key}
+    for other in plan.nodes.values():
+        if not reached.isdisjoint(other.inputs.values()):
+            reached.add(other.key)
+    return [plan.nodes[key].title for key in plan.nodes if key in reached and plan.nodes[key].kind == "cell"]
 
 
 def _left(plan: Plan, missing: list[Node], running: list[Running]) -> float | None:
@@ -143,6 +146,9 @@ def in_words(found: Status) -> Group:
     for one in found.failed[:MOST]:
         often = f", attempt {one.attempts}" if one.attempts > 1 else ""
         parts.append(Text(f"{one.outcome}: {one.kind} {one.title} ({one.key}), {one.end}{often}\n  {one.said[:SAID]}"))
+        if one.cells:
+            more = f" and {len(one.cells) - NAMED} more" if len(one.cells) > NAMED else ""
+            parts.append(Text(f"  wait for it: {'; '.join(one.cells[:NAMED])}{more}"))
     parts += _more(found.failed)
     if found.failed:
         parts.append(Text(_advice(found)))
@@ -172,6 +178,13 @@ def _advice(found: Status) -> str:
         f"mend what is said, then {command}; `redistill make {first.key}` tries the first alone, and "
         f"store/work/failed/{first.key}.json has all that it said"
     )
+
+
+def say_what_failed(plan: Plan) -> None:
+    """What Snakemake's user reads last: what did not make it, why, which cells wait for it, and what to type."""
+    found = status(plan)
+    if found.failed:
+        Console(stderr=True, soft_wrap=True, markup=False, highlight=False).print(in_words(found))
 
 
 def show(plan: Plan, watch: bool) -> Status:

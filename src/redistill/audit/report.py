@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from redistill.exits import Exit
+
 SCHEMA = 1
 LEVELS = ("trace", "integrity", "recompute", "replay", "rerun")
-RIGHT, WRONG, NOT_CHECKED = 0, 1, 3  # exit status; 2 is for a command that is written wrongly
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ class Report:
     def status(self) -> int:
         """The exit status of `redistill audit`."""
         if self.wrong or self.stale:
-            return WRONG
-        return NOT_CHECKED if self.unchecked else RIGHT
+            return Exit.WRONG
+        return Exit.NOT_CHECKED if self.unchecked else Exit.RIGHT
 
     @property
     def outcome(self) -> str:

@@ -1,23 +1,45 @@
 """What the commands share: the application, their options, and the plans that they ask for."""
 
+import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from redistill import __version__, progress
+from redistill.cli.completing import experiments, run_or_experiment, studies, tasks
+from redistill.cli.overview import Commands
 from redistill.errors import RedistillError
 from redistill.plan import Node, Plan, lay_out, make_plan
 from redistill.registry import TRUST
 
 app = typer.Typer(
-    add_completion=False,
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Reproducible distillation studies. A study is configs/studies/NAME.yaml; `embedded` is the default.",
+    help="Reproducible distillation studies; the default one is `embedded`.\n"
+    "`snakemake --cores all --config study=NAME` makes configs/studies/NAME.yaml.",
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"redistill {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _of_all(
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress: only answers, and what is wrong")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it")] = False,
+) -> None:
+    """What holds for all commands."""
+    if quiet:
+        os.environ[progress.QUIET] = "1"  # for the jobs too, which are processes of their own
+
 
 DEFAULT_STUDY = "embedded"
 
@@ -28,11 +50,20 @@ def _study_name(written: str) -> str:
     return name_of("studies", written)
 
 
-StudyArgument = Annotated[str, typer.Argument(help="Name of the study, or its file", callback=_study_name)]
-StudyOption = Annotated[
-    str, typer.Option("--study", "-s", help="Study that says tasks, seeds and runtime", callback=_study_name)
+StudyArgument = Annotated[
+    str, typer.Argument(help="Name of the study, or its file", callback=_study_name, autocompletion=studies)
 ]
-TaskOption = Annotated[str | None, typer.Option("--task", "-t", help="Only this task")]
+StudyOption = Annotated[
+    str,
+    typer.Option("--study", "-s", help="Study that says tasks, seeds and runtime", callback=_study_name,
+                 autocompletion=studies),
+]  # fmt: skip
+ExperimentArgument = Annotated[str, typer.Argument(help="Name of the experiment", autocompletion=experiments)]
+RunArgument = Annotated[
+    str, typer.Argument(help="Key of a finished run, or an experiment", autocompletion=run_or_experiment)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, for programs")]
+TaskOption = Annotated[str | None, typer.Option("--task", "-t", help="Only this task", autocompletion=tasks)]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Only this seed")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="PATH=VALUE, such as stages.0.epochs=5; repeatable")]
 
@@ -46,6 +77,11 @@ def _trust(given: bool) -> bool:
 TrustOption = Annotated[
     bool, typer.Option("--trust-plugins", callback=_trust, help="Import components from outside the package")
 ]
+
+
+def print_json(value: Any) -> None:
+    """The answer of a command for programs."""
+    print(json.dumps(value, indent=1, ensure_ascii=False))
 
 
 def root_of_project() -> Path:
@@ -84,8 +120,8 @@ def check_models_of(plan: Plan) -> None:
     note_models_checked(plan)
 
 
-def make_wanted(plan: Plan, what: str, wanted: Callable[[Node], bool]) -> None:
-    """Make the nodes of a plan that are wanted, and what they need, without Snakemake."""
+def make_wanted(plan: Plan, what: str, wanted: Callable[[Node], bool], show: bool = True) -> list[Node]:
+    """Make the nodes of a plan that are wanted, and what they need, without Snakemake; say where they lie."""
     from redistill.jobs import make_all
 
     nodes = [node for node in plan.nodes.values() if wanted(node)]
@@ -94,8 +130,10 @@ def make_wanted(plan: Plan, what: str, wanted: Callable[[Node], bool]) -> None:
         raise RedistillError(f"the study `{name}` has no {what}; `redistill plan {name}` lists what it has")
     check_models_of(plan)
     make_all(plan, [node.key for node in nodes])
-    for node in nodes:
-        print(f"{node.title}: {node.folder(Path())}")
+    if show:
+        for node in nodes:
+            print(f"{node.title}: {node.folder(Path())}")
+    return nodes
 
 
 def matches(node: Node, *parts: str | None) -> bool:

@@ -1,21 +1,31 @@
 """Commands that ask what a number came from and what depends on it."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from redistill.cli.application import DEFAULT_STUDY, StudyArgument, StudyOption, app, root_of_project
+from redistill.cli.application import (
+    DEFAULT_STUDY,
+    JsonOption,
+    StudyArgument,
+    StudyOption,
+    app,
+    print_json,
+    root_of_project,
+)
+from redistill.cli.overview import AUDIT, LOOK
+from redistill.exits import Exit
 
-PANEL = "Trust"
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, with everything that was found")]
+PANEL = LOOK
 
 
 def _print(text: str, content: Any, as_json: bool) -> None:
-    print(json.dumps(content, indent=1, ensure_ascii=False) if as_json else text.rstrip("\n"))
+    if as_json:
+        print_json(content)
+    else:
+        print(text.rstrip("\n"))
 
 
 @app.command(rich_help_panel=PANEL)
@@ -67,7 +77,7 @@ def diff(
     _print(shown.in_text(found), shown.content(found), as_json)
 
 
-@app.command(rich_help_panel=PANEL)
+@app.command(rich_help_panel=AUDIT)
 def stale(study: StudyArgument = DEFAULT_STUDY, as_json: JsonOption = False) -> None:
     """Say which results today's configs and code would no longer give, and why; exit code 1 if there are any."""
     from redistill.questions import shown
@@ -76,4 +86,4 @@ def stale(study: StudyArgument = DEFAULT_STUDY, as_json: JsonOption = False) -> 
     found = find_stale(root_of_project(), study)
     _print(shown.in_text(found), shown.content(found), as_json)
     if not found.same:
-        sys.exit(1)
+        sys.exit(Exit.WRONG)

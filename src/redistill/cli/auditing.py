@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,16 +10,19 @@ import typer
 
 from redistill.cli.application import (
     DEFAULT_STUDY,
+    JsonOption,
     StudyArgument,
     TrustOption,
     app,
+    print_json,
     root_of_project,
 )
+from redistill.cli.overview import AUDIT
 
 if TYPE_CHECKING:
     from redistill.audit import Report
 
-PANEL = "Trust"
+PANEL = AUDIT
 SHOWN = 20  # findings of what was not checked; a clone without a store has one for each thing
 
 
@@ -40,12 +44,11 @@ def audit(
     key: Annotated[
         str | None, typer.Option("--key", help="The public key, or its file, that is trusted to have sealed the study")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print a report for programs")] = False,
+    as_json: JsonOption = False,
     trust_plugins: TrustOption = False,
 ) -> None:
     """Is it true? Check the chain behind a study, a number or a file: links, digests, and what comes out once more."""
     from redistill.audit import audit as look
-    from redistill.provenance.store import pretty
 
     trusted = None
     if key is not None:
@@ -54,8 +57,8 @@ def audit(
         trusted = key_named(key)
     root = root_of_project()
     report = look(root, what, level, table=table, row=row, column=column, sample=sample, seed=seed, trusted=trusted)
-    if json:
-        print(pretty(report.content()), end="")
+    if as_json:
+        print_json(report.content())
     else:
         _show(report)
     sys.exit(report.status)
@@ -72,6 +75,19 @@ def _show(report: "Report") -> None:
     if len(report.unchecked) > SHOWN:
         print(f"not checked: {len(report.unchecked) - SHOWN} more, which --json lists")
     print("\n".join(report.summary()))
+    print("".join(f"{line}\n" for line in _advice(report)), end="", file=sys.stderr)
+
+
+def _advice(report: "Report") -> Iterator[str]:
+    """What to type where something is wrong."""
+    wrong = [finding.file for finding in report.wrong]
+    if any(file.startswith("results/") for file in wrong):
+        yield "results/: `redistill publish STUDY` writes it again from the store; `git diff results` says what is new"
+    if any(file.startswith("store/") for file in wrong):
+        yield (
+            "store/: remove the folder that is named; `snakemake --cores all --config study=STUDY` makes it again, or "
+            "`redistill pull KEY` brings it"
+        )
 
 
 @app.command(rich_help_panel=PANEL)

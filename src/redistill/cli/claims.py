@@ -6,13 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from redistill.cli.application import DEFAULT_STUDY, StudyArgument, app, root_of_project
+from redistill.cli.application import DEFAULT_STUDY, JsonOption, StudyArgument, app, print_json, root_of_project
+from redistill.cli.overview import AUDIT
 from redistill.errors import RedistillError
+from redistill.exits import Exit
 from redistill.plan import Plan, make_plan
 from redistill.questions.kinds import plural
 
-PANEL = "Trust"
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON")]
+PANEL = AUDIT
 
 
 @app.command(rich_help_panel=PANEL)
@@ -37,7 +38,7 @@ def verdict(study: StudyArgument = DEFAULT_STUDY,
     else:
         found = against.against(root, study, other, table, DEFAULT_MARGIN if margin is None else margin)
     if as_json:
-        _print_json([one.content() for one in found])
+        print_json([one.content() for one in found])
     else:
         for one in found:
             print(one)
@@ -49,7 +50,7 @@ def verdict(study: StudyArgument = DEFAULT_STUDY,
         print(several([(one.low, one.high) for one in found if one.verdict in (REPRODUCED, NOT_REPRODUCED)]), end="")
         _say_deviations(root, study)
     if any(one.verdict == NOT_REPRODUCED for one in found):
-        sys.exit(1)
+        sys.exit(Exit.WRONG)
 
 
 @app.command(rich_help_panel=PANEL)
@@ -83,7 +84,7 @@ def attest(study: StudyArgument = DEFAULT_STUDY,
         print(f"{one['outcome']:10}  {one['title']} ({one['key']}){_more(one)}")
     print(f"signed: {file.relative_to(made.root)}; commit it with what else is new in that folder")
     if any(one["outcome"] == attest.DIFFERS for one in value["runs"]):
-        sys.exit(1)
+        sys.exit(Exit.WRONG)
 
 
 def _more(run: dict[str, Any]) -> str:
@@ -109,7 +110,7 @@ def reproductions(study: StudyArgument = DEFAULT_STUDY,
     cells = reproductions.reproductions(root, study, trusted)
     found, problems = reproductions.attestations(root, study)
     if as_json:
-        _print_json({"cells": {name: cell._asdict() for name, cell in cells.items()}, "problems": problems,
+        print_json({"cells": {name: cell._asdict() for name, cell in cells.items()}, "problems": problems,
                      "attestations": [one.content(trusted) for one in found]})  # fmt: skip
     else:
         for name, cell in cells.items():
@@ -119,7 +120,7 @@ def reproductions(study: StudyArgument = DEFAULT_STUDY,
     for problem in problems:
         print(f"WRONG: {problem}", file=sys.stderr)
     if problems:
-        sys.exit(1)
+        sys.exit(Exit.WRONG)
 
 
 @app.command(rich_help_panel=PANEL)
@@ -183,11 +184,5 @@ def show_deviations(plan: Plan) -> None:
         print(one)
     if found:
         print(f"{len(found)} {plural('deviation', len(found))} from the sealed plan")
-        sys.exit(1)
+        sys.exit(Exit.WRONG)
     print("the sealed plan was followed")
-
-
-def _print_json(value: object) -> None:
-    from redistill.provenance.store import pretty
-
-    print(pretty(value), end="")

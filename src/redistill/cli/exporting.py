@@ -1,16 +1,23 @@
 """Commands that write a study's provenance in the forms that others read."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from redistill.cli.application import DEFAULT_STUDY, StudyArgument, StudyOption, app, root_of_project
+from redistill.cli.application import (
+    DEFAULT_STUDY,
+    JsonOption,
+    StudyArgument,
+    StudyOption,
+    app,
+    print_json,
+    root_of_project,
+)
+from redistill.cli.overview import SHARE
 from redistill.errors import RedistillError
 
-PANEL = "Share"
-JsonOption = Annotated[bool, typer.Option("--json", help="As JSON")]
+PANEL = SHARE
 
 
 @app.command(rich_help_panel=PANEL)
@@ -44,7 +51,7 @@ def query(where: Annotated[Path, typer.Argument(metavar="CRATE", help="Folder of
         raise RedistillError("--with takes NAME=VALUE, such as --with package=torch")
     columns, rows = queries.ask(where, question, dict(pair.split("=", 1) for pair in given or ()))
     if as_json:
-        print(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], ensure_ascii=False, indent=1))
+        print_json([dict(zip(columns, row, strict=True)) for row in rows])
         return
     for row in (columns, *rows):
         print("\t".join("" if value is None else str(value) for value in row))
@@ -102,4 +109,7 @@ def licences(study: StudyArgument = DEFAULT_STUDY, as_json: JsonOption = False) 
     from redistill.exports.licences import markdown, report
 
     found = report(facts.read(root_of_project(), study))
-    print(json.dumps(said(found), ensure_ascii=False, indent=1) if as_json else markdown(found), end="")
+    if as_json:
+        print_json(said(found))
+    else:
+        print(markdown(found), end="")

@@ -17,24 +17,22 @@ def refuse_without_profile(**given: Any) -> None:
             raise RedistillError(f"--{name} is of a simulation: say on which machine, with --profile NAME")
 
 
-def show_forecast(root: Path, study: str, machine: str, anew: bool, to_json: Path | None, picture: Path | None) -> None:
-    """Simulate a study on a machine and print what it would take; write numbers and picture where they are wanted."""
+def show_forecast(root: Path, study: str, machine: str, anew: bool, as_json: bool, picture: Path | None) -> None:
+    """Simulate a study on a machine and print what it would take; draw it where a picture is wanted."""
+    from redistill.cli.application import print_json
     from redistill.config.machines import read_machine
     from redistill.performance import forecast_picture
     from redistill.performance.forecast import forecast
     from redistill.plan import make_plan
-    from redistill.provenance import store
 
     name, profile = read_machine(root, machine)
     found = forecast(make_plan(root, study), profile, name, anew)
-    if not found.needs:
+    if as_json:
+        print_json(found.numbers())
+    elif not found.needs:
         print(f"{study}: everything is there, and nothing is left to simulate; --anew simulates all of it")
-        return
-    for file, write in (
-        (to_json, lambda file: store.write_atomically(file, store.pretty(found.numbers()))),
-        (picture, lambda file: forecast_picture.write(found, file)),
-    ):
-        if file is not None:
-            with writing(file):
-                write(file)
-    print(found)
+    if found.needs and picture is not None:
+        with writing(picture):
+            forecast_picture.write(found, picture)
+    if found.needs and not as_json:
+        print(found)

@@ -2,13 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from redistill import interruption
 from redistill.cli.application import (
     DEFAULT_STUDY,
+    ExperimentArgument,
+    JsonOption,
     SeedOption,
     SetOption,
     StudyArgument,
@@ -20,12 +22,14 @@ from redistill.cli.application import (
     matches,
     plan_of,
     plan_of_experiment,
+    print_json,
     root_of_project,
 )
+from redistill.cli.overview import RUN
 from redistill.errors import RedistillError
 from redistill.plan import Node, Plan
 
-PANEL = "Make"
+PANEL = RUN
 
 
 @app.command(rich_help_panel=PANEL)
@@ -43,9 +47,10 @@ def prepare(task: Annotated[str | None, typer.Argument(help="Only this task")] =
 
 
 @app.command(rich_help_panel=PANEL)
-def run(experiment: Annotated[str, typer.Argument(help="Name of the experiment, in a study or not")],
+def run(experiment: ExperimentArgument,
         task: TaskOption = None, seed: SeedOption = None, changes: SetOption = None,
-        study: StudyOption = DEFAULT_STUDY, trust_plugins: TrustOption = False) -> None:  # fmt: skip
+        study: StudyOption = DEFAULT_STUDY, as_json: JsonOption = False,
+        trust_plugins: TrustOption = False) -> None:  # fmt: skip
     """Train an experiment, with values changed if wanted, and whatever it starts from and learns from; print scores."""
     from redistill.config.check import seeds_of
     from redistill.config.compose import name_of
@@ -53,20 +58,32 @@ def run(experiment: Annotated[str, typer.Argument(help="Name of the experiment, 
     seeds = [seed] if seed is not None else seeds_of(root_of_project(), name_of("experiments", experiment), study)
     plan = plan_of_experiment(experiment, study, task, seeds, changes)
     runs = {line.key for line in plan.runs}
-    make_wanted(plan, f"run of `{experiment}` like that", lambda node: node.key in runs or node.kind == "cell")
-    for node in plan.nodes.values():
-        if node.kind == "cell":
-            print(_scores(plan, node))
+    made = make_wanted(plan, f"run of `{experiment}` like that", lambda node: node.key in runs or node.kind == "cell",
+                       show=not as_json)  # fmt: skip
+    cells = [node for node in made if node.kind == "cell"]
+    if as_json:
+        things = [
+            {"key": node.key, "kind": node.kind, "title": node.title, "folder": str(node.folder(Path()))}
+            for node in made
+        ]
+        return print_json({"things": things, "scores": {node.title: _metrics(plan, node) for node in cells}})
+    for node in cells:
+        print(_scores(plan, node))
+
+
+def _metrics(plan: Plan, cell: Node) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((cell.folder(plan.root) / "metrics.json").read_text(encoding="utf-8"))
+    return found
 
 
 def _scores(plan: Plan, cell: Node) -> str:
-    metrics = json.loads((cell.folder(plan.root) / "metrics.json").read_text(encoding="utf-8"))
+    metrics = _metrics(plan, cell)
     values = ", ".join(f"{100 * score['value']:.1f} ({role})" for role, score in metrics["dev"].items())
     return f"{cell.title}: {metrics['metric']} on dev, times 100: {values}"
 
 
 @app.command(rich_help_panel=PANEL)
-def teacher_outputs(experiment: Annotated[str, typer.Argument(help="The teacher's experiment")],
+def teacher_outputs(experiment: ExperimentArgument,
                     task: TaskOption = None, study: StudyOption = DEFAULT_STUDY,
                     trust_plugins: TrustOption = False) -> None:  # fmt: skip
     """Store what teachers say about the splits that their students learn from."""
@@ -76,7 +93,7 @@ def teacher_outputs(experiment: Annotated[str, typer.Argument(help="The teacher'
 
 
 @app.command(rich_help_panel=PANEL)
-def evaluate(experiment: Annotated[str, typer.Argument(help="Name of the experiment")], task: TaskOption = None,
+def evaluate(experiment: ExperimentArgument, task: TaskOption = None,
              study: StudyOption = DEFAULT_STUDY, trust_plugins: TrustOption = False) -> None:  # fmt: skip
     """Compute metrics from stored predictions."""
     make_wanted(plan_of(study), f"cell of `{experiment}`", lambda n: n.kind == "cell" and matches(n, experiment, task))

@@ -7,6 +7,7 @@ import typer
 
 from redistill.cli.application import (
     DEFAULT_STUDY,
+    RunArgument,
     SeedOption,
     SetOption,
     StudyOption,
@@ -16,13 +17,14 @@ from redistill.cli.application import (
     plan_of_experiment,
     root_of_project,
 )
+from redistill.cli.overview import LOOK
 from redistill.errors import RedistillError
 
-PANEL = "Look"
+PANEL = LOOK
 
 
 @app.command(rich_help_panel=PANEL)
-def pictures(run: Annotated[str, typer.Argument(help="Key of a finished run, or an experiment")],
+def pictures(run: RunArgument,
              to: Annotated[Path | None, typer.Option("--to", help="Folder; store/pictures/KEY if not given")] = None,
              images: Annotated[int, typer.Option("--images", help="How many", min=1)] = 8,
              task: TaskOption = None, seed: SeedOption = None, changes: SetOption = None,

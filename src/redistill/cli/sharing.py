@@ -8,6 +8,7 @@ import typer
 
 from redistill.cli.application import (
     DEFAULT_STUDY,
+    RunArgument,
     SeedOption,
     SetOption,
     StudyOption,
@@ -17,17 +18,18 @@ from redistill.cli.application import (
     plan_of_experiment,
     root_of_project,
 )
+from redistill.cli.overview import SHARE
 from redistill.errors import RedistillError
 
 if TYPE_CHECKING:
     from redistill.provenance.remote import Moved
     from redistill.selected import Selected
 
-PANEL = "Share"
+PANEL = SHARE
 
 
 @app.command(rich_help_panel=PANEL)
-def export(run: Annotated[str, typer.Argument(help="Key of a finished run, or an experiment")],
+def export(run: RunArgument,
            to: Annotated[Path | None, typer.Option("--to", help="Folder to write; exports/KEY if not given")] = None,
            licence: Annotated[str | None, typer.Option("--licence", help="Licence of the model")] = None,
            language: Annotated[str | None, typer.Option("--language", help="Of the texts, such as en")] = None,
@@ -54,7 +56,7 @@ def _run_meant(run: str, study: str, task: str | None, seed: int, changes: list[
 
 
 @app.command(rich_help_panel=PANEL)
-def predict(run: Annotated[str, typer.Argument(help="Key of a finished run, or an experiment")],
+def predict(run: RunArgument,
             given: Annotated[Path, typer.Argument(help="Table of texts (.csv, .tsv, .jsonl, .parquet), or pictures")],
             to: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; else it is printed")] = None,
             text: Annotated[str, typer.Option("--text", help="Column of the text")] = "text",

@@ -1,7 +1,7 @@
 """Commands that look: at studies and experiments, at what they need and cost, and at methods."""
 
-import json
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +9,8 @@ import typer
 
 from redistill.cli.application import (
     DEFAULT_STUDY,
+    ExperimentArgument,
+    JsonOption,
     SetOption,
     StudyArgument,
     StudyOption,
@@ -18,18 +20,24 @@ from redistill.cli.application import (
     check_models_of,
     plan_of,
     plan_of_experiment,
+    print_json,
     root_of_project,
 )
+from redistill.cli.completing import run_or_experiment, study_or_experiment
+from redistill.cli.overview import LOOK, STUDY
 from redistill.errors import RedistillError
+from redistill.exits import Exit
 from redistill.plan import Node, Plan
 
-PANEL = "Look"
+PANEL = STUDY
 
 
 @app.command(rich_help_panel=PANEL)
 def check(
-    name: Annotated[str, typer.Argument(help="Name of a study, or of an experiment")] = DEFAULT_STUDY,
+    name: Annotated[str, typer.Argument(help="Name of a study, or of an experiment",
+                                        autocompletion=study_or_experiment)] = DEFAULT_STUDY,
     study: StudyOption = DEFAULT_STUDY, task: TaskOption = None, changes: SetOption = None,
+    as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Read a study or an experiment and everything that it names; every mistake at once, models and taps among them."""
     from redistill.config.compose import known, name_of
@@ -43,11 +51,13 @@ def check(
         plan = plan_of(as_study)
     check_models_of(plan)
     tables = len(plan.checked.study.tables)
+    if as_json:
+        return print_json({"name": name, "tables": list(plan.checked.study.tables), "runs": len(plan.runs)})
     print(f"{name}: {tables} {'table' if tables == 1 else 'tables'}, {len(plan.runs)} runs; nothing wrong was found")
 
 
 @app.command(rich_help_panel=PANEL)
-def show(experiment: Annotated[str, typer.Argument(help="Name of the experiment")], task: TaskOption = None,
+def show(experiment: ExperimentArgument, task: TaskOption = None,
          changes: SetOption = None, study: StudyOption = DEFAULT_STUDY) -> None:  # fmt: skip
     """Print an experiment with every value written out, and the file and line that each came from."""
     from redistill.config.compose import name_of
@@ -69,7 +79,7 @@ def plan(study: StudyArgument = DEFAULT_STUDY,
          machine: Annotated[str | None, typer.Option("--profile", help="Simulate it on a machine of configs/machines, "
                             "or of a file")] = None,
          anew: Annotated[bool, typer.Option("--anew", help="With --profile: as if nothing had been made")] = False,
-         to_json: Annotated[Path | None, typer.Option("--json", help="With --profile: file for the numbers")] = None,
+         as_json: JsonOption = False,
          picture: Annotated[Path | None, typer.Option("--output", "-o", help="With --profile: SVG file for who runs "
                             "when")] = None) -> None:  # fmt: skip
     """List what a study needs: key, whether it is there, what of its key changed, and what making it will cost."""
@@ -79,16 +89,21 @@ def plan(study: StudyArgument = DEFAULT_STUDY,
     from redistill.estimate import estimate, together
 
     if machine is not None:
-        return show_forecast(root_of_project(), study, machine, anew, to_json, picture)
-    refuse_without_profile(anew=anew, json=to_json, output=picture)
+        return show_forecast(root_of_project(), study, machine, anew, as_json, picture)
+    refuse_without_profile(anew=anew, output=picture)
     laid_out = plan_of(study)
     if seal or deviations:
         return seal_plan(laid_out, key) if seal else show_deviations(laid_out)
     to_make = laid_out.missing()
     missing = {node.key for node in to_make}
     reasons = what_changed(laid_out, missing)
+    if as_json:
+        return print_json([
+            {"key": node.key, "kind": node.kind, "title": node.title, "state": _state(laid_out, node, missing),
+             "inputs": node.inputs, "changed": reasons.get(node.key)} for node in laid_out.nodes.values()
+        ])  # fmt: skip
     for node in laid_out.nodes.values():
-        state = "there" if laid_out.done(node.key) else "to make" if node.key in missing else "not needed"
+        state = _state(laid_out, node, missing)
         reason = f"  [{reasons[node.key]}]" if node.key in reasons else ""
         print(f"{node.key}  {state:10}  {node.kind:8}  {node.title}{reason}")
     print(f"{len(laid_out.nodes)} things, {len(missing)} to make")
@@ -99,55 +114,60 @@ def plan(study: StudyArgument = DEFAULT_STUDY,
             print(takes)
 
 
-@app.command(rich_help_panel=PANEL)
+def _state(plan: Plan, node: Node, missing: set[str]) -> str:
+    return "there" if plan.done(node.key) else "to make" if node.key in missing else "not needed"
+
+
+@app.command(rich_help_panel=LOOK)
 def status(study: StudyArgument = DEFAULT_STUDY,
            watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again until nobody is at work")] = False,
-           as_json: Annotated[bool, typer.Option("--json", help="As JSON")] = False) -> None:  # fmt: skip
+           as_json: JsonOption = False) -> None:  # fmt: skip
     """Say how far a study is: made, in the making, waiting, failed and why, time left. Exit 1 if anything failed."""
     from redistill import status as of
 
     plan = plan_of(study)
     if as_json:
         found = of.status(plan)
-        print(json.dumps(of.as_json(found), indent=1))
+        print_json(of.as_json(found))
     else:
         found = of.show(plan, watch)
     if any(job.outcome == "failed" for job in found.failed):
-        raise typer.Exit(1)
+        raise typer.Exit(Exit.WRONG)
 
 
-@app.command(rich_help_panel=PANEL)
+@app.command(rich_help_panel=LOOK)
 def times(study: StudyArgument = DEFAULT_STUDY,
           picture: Annotated[Path | None, typer.Option("--output", "-o", help="SVG file to draw them in")] = None,
-          ) -> None:  # fmt: skip
+          as_json: JsonOption = False) -> None:  # fmt: skip
     """Print where the time of what a study has made went, from its records; and draw it, one bar a thing."""
     from redistill.performance import gantt
     from redistill.performance import times as of
 
     plan = plan_of(study)
-    of.show(plan)
+    of.show(plan, as_json)
     if picture is not None:
         gantt.write(plan, picture)
 
 
-@app.command(rich_help_panel=PANEL)
+@app.command(rich_help_panel=LOOK)
 def tune(study: StudyArgument = DEFAULT_STUDY,
          seconds: Annotated[float, typer.Option("--seconds", min=0, help="Of each measurement, start excluded")] = 2.0,
          minutes: Annotated[float, typer.Option("--minutes", min=0, help="After which nothing more is begun")] = 2.0,
-         to_json: Annotated[Path | None, typer.Option("--json", help="File to write the numbers to")] = None,
+         as_json: JsonOption = False,
          trust_plugins: TrustOption = False) -> None:  # fmt: skip
     """Measure steps with other threads, devices and precision on this machine; propose an edit, change nothing."""
     from redistill.performance.tune import show as show_tuned
 
-    show_tuned(plan_of(study), seconds, minutes, to_json)
+    show_tuned(plan_of(study), seconds, minutes, as_json)
 
 
-@app.command(rich_help_panel=PANEL)
-def profile(run: Annotated[str, typer.Argument(help="Experiment, or the key of a run that was planned or made")],
+@app.command(rich_help_panel=LOOK)
+def profile(run: Annotated[str, typer.Argument(help="Experiment, or the key of a run that was planned or made",
+                                               autocompletion=run_or_experiment)],
             task: TaskOption = None, seed: Annotated[int, typer.Option("--seed", help="Seed")] = 0,
             steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of each stage that are timed")] = 30,
             changes: SetOption = None, study: StudyOption = DEFAULT_STUDY,
-            to_json: Annotated[Path | None, typer.Option("--json", help="File to write the numbers to")] = None,
+            as_json: JsonOption = False,
             to_trace: Annotated[Path | None, typer.Option("--trace", help="File for Chrome's trace viewer")] = None,
             trust_plugins: TrustOption = False) -> None:  # fmt: skip
     """Train some steps of a run beside the store and print where its time goes: start, every part of a step, end."""
@@ -157,7 +177,9 @@ def profile(run: Annotated[str, typer.Argument(help="Experiment, or the key of a
         node, inputs = of.by_key(root_of_project(), run)
     else:
         node, inputs = _with_inputs(plan_of_experiment(run, study, task, [seed], changes))
-    of.show(of.profile(node, inputs, steps, to_trace), to_json)
+    with redirect_stdout(sys.stderr):  # what a run says of itself is not the answer
+        found = of.profile(node, inputs, steps, to_trace)
+    of.show(found, as_json)
 
 
 def _with_inputs(plan: Plan) -> tuple[Node, dict[str, Path]]:
@@ -171,8 +193,8 @@ def _with_inputs(plan: Plan) -> tuple[Node, dict[str, Path]]:
     return node, {role: plan.nodes[key].folder(plan.root) for role, key in node.inputs.items()}
 
 
-@app.command(rich_help_panel=PANEL)
-def trace(experiment: Annotated[str, typer.Argument(help="Name of the experiment")],
+@app.command(rich_help_panel=LOOK)
+def trace(experiment: ExperimentArgument,
           output: Annotated[Path, typer.Option("--output", "-o", help="File to write")],
           task: TaskOption = None, seed: Annotated[int, typer.Option("--seed", help="Seed")] = 0,
           step: Annotated[int | None, typer.Option("--step", help="Look into every operation of this step")] = None,
@@ -199,10 +221,14 @@ def trace(experiment: Annotated[str, typer.Argument(help="Name of the experiment
 @app.command(rich_help_panel=PANEL)
 def methods(
     name: Annotated[str | None, typer.Argument(help="All about this one: formula, source, needs, use")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """List the methods of distillation, or say all about one."""
     from redistill import catalogue
 
+    if as_json:
+        chosen = catalogue.methods() if name is None else [catalogue.method(name)]
+        return print_json([catalogue.as_json(one) for one in chosen])
     if name is not None:
         print(catalogue.in_text(catalogue.method(name)))
         return

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from redistill.cli.application import DEFAULT_STUDY, StudyArgument, app, plan_of, root_of_project
+from redistill.cli.overview import STUDY
 from redistill.errors import RedistillError
+from redistill.exits import Exit
 
 if TYPE_CHECKING:
     from redistill.provenance.locked import Difference
 
-PANEL = "Look"
+PANEL = STUDY
 
 
 @app.command(rich_help_panel=PANEL)
@@ -49,7 +51,7 @@ def environment(
     if trouble:
         print(f"{study} cannot be planned here: {trouble}")
     if wrong or other_python:
-        raise typer.Exit(1)
+        raise typer.Exit(Exit.WRONG)
 
 
 def _means(each: "Difference", of: int, study: str) -> str:

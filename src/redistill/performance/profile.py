@@ -192,8 +192,9 @@ def _stage(stage: dict[str, Any]) -> Group:
     return Group(title, steps, operators)
 
 
-def show(result: dict[str, Any], file: Path | None) -> None:
-    """Print the tables; and write what they are made of."""
+def show(result: dict[str, Any], as_json: bool) -> None:
+    """Print the tables, or what they are made of."""
+    if as_json:
+        print(json.dumps(bounded(result), indent=1))
+        return
     Console(width=None if Console().is_terminal else 120, soft_wrap=True, markup=False).print(report(result))
-    if file is not None:
-        store.write_atomically(file, json.dumps(bounded(result), indent=1) + "\n")

@@ -1,5 +1,6 @@
 """Where a study's time went, from the records of what it is made of: by kind, by thing, and side by side."""
 
+import json
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from statistics import median
@@ -9,7 +10,7 @@ from rich.console import Console, Group
 from rich.table import Table
 
 from redistill.errors import RedistillError
-from redistill.performance.units import seconds_of
+from redistill.performance.units import bounded, seconds_of
 from redistill.plan import KINDS, Plan
 from redistill.provenance import record
 
@@ -164,7 +165,10 @@ def report(found: dict[str, Any]) -> Group:
     return Group(table, longest, said)
 
 
-def show(plan: Plan) -> None:
+def show(plan: Plan, as_json: bool = False) -> None:
     """Print a study's times."""
+    if as_json:
+        print(json.dumps(bounded(summary(plan)), indent=1))
+        return
     console = Console(width=None if Console().is_terminal else 120, soft_wrap=True, markup=False)
     console.print(report(summary(plan)))

@@ -23,7 +23,7 @@ from redistill.errors import RedistillError
 from redistill.performance.cost import Known
 from redistill.performance.units import bounded
 from redistill.plan import Node, Plan
-from redistill.provenance import record, store
+from redistill.provenance import record
 
 BFLOAT16 = {"avx512_bf16", "amx_bf16"}  # of a processor that computes in it
 BUSY = 0.3  # load of a core at which others disturb
@@ -371,12 +371,13 @@ def portable_costs(result: dict[str, Any]) -> float | None:
     return 1 - most_at_once[True] / most_at_once[False]
 
 
-def show(plan: Plan, seconds: float, minutes: float, file: Path | None) -> None:
-    """Measure, print what was found; and write it."""
+def show(plan: Plan, seconds: float, minutes: float, as_json: bool) -> None:
+    """Measure, and print what was found."""
     result = tune(plan, seconds, minutes)
     result["proposals"] = proposals(result)
+    if as_json:
+        print(json.dumps(bounded(result), indent=1))
+        return
     Console(width=None if Console().is_terminal else 120, soft_wrap=True, highlight=False, markup=False).print(
         report(result, plan)
     )
-    if file is not None:
-        store.write_atomically(file, json.dumps(bounded(result), indent=1) + "\n")

@@ -173,9 +173,8 @@ def _taken(file: Path, alone: bool) -> tuple[Lease, int]:
             if taken is not None:
                 return taken
         elif not said:
-            print(
-                f"redistill: {found.job or 'another machine'} makes this; waiting for it", file=sys.stderr, flush=True
-            )
+            holder, most = found.job or "another machine", f"at most {SILENT / 60:.0f} minutes if it is gone"
+            print(f"redistill: {holder} makes this; waiting for it, {most}", file=sys.stderr, flush=True)
             said = True
         time.sleep(POLL)
     raise RedistillError(

@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -131,7 +132,11 @@ def locked(store: Path, key: str) -> Iterator[Path]:
 def _flocked(stream: IO[str]) -> bool:
     """Wait for this machine's lock; False on a file system that has none, where the lease alone counts."""
     try:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waits for {stream.name}: another process makes this", file=sys.stderr, flush=True)
+            fcntl.flock(stream, fcntl.LOCK_EX)
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
