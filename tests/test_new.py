@@ -17,9 +17,12 @@ from redistill.config.check import check
 from redistill.data.prepare import prepare
 from redistill.data.readers.table import table
 from redistill.errors import RedistillError
+from redistill.new import texts
+from redistill.new.texts import Table
 from redistill.plan import make_plan
 
 REPOSITORY = Path(__file__).parents[1]
+OF_TABLE = ("file", "text", "label", "pair", "scores")
 ROWS = [(f"film number {i} was {'fine' if i % 3 else 'dull'}", "good" if i % 3 else "bad", f"{i / 7:.3f}")
         for i in range(200)]  # fmt: skip
 
@@ -39,8 +42,11 @@ def written(
     return file
 
 
-def wish(file: Path, **changes: Any) -> new.Wish:
-    return new.Wish(**{"name": "reviews", "table": file, "text": "review", "label": "stars"} | changes)
+def write(root: Path, file: Path, **changes: Any) -> list[Path]:
+    """Write a study on a table."""
+    data = {"file": file, "text": "review", "label": "stars"} | {k: v for k, v in changes.items() if k in OF_TABLE}
+    wish = {"name": "reviews"} | {k: v for k, v in changes.items() if k not in OF_TABLE}
+    return new.write(root, new.Wish(**wish), Table(**data))
 
 
 def state(root: Path) -> dict[str, bytes]:
@@ -50,7 +56,7 @@ def state(root: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("ending", [".csv", ".tsv"])
 def test_a_study_on_a_table_passes_check_and_has_what_was_wished(root: Path, tmp_path: Path, ending: str) -> None:
     file = written(tmp_path / f"mine{ending}")
-    made = new.write(root, wish(file, methods=("kd", "dkd"), layers=(0, 5), seeds=2))
+    made = write(root, file, methods=("kd", "dkd"), students=("0,5",), seeds=2)
     assert {str(f.relative_to(root)) for f in made} >= {"configs/studies/reviews.yaml", f"data/reviews/mine{ending}"}
     found = check(root, "reviews")
     rows = found.study.tables["main"].rows
@@ -70,7 +76,7 @@ def test_a_study_on_a_table_passes_check_and_has_what_was_wished(root: Path, tmp
 def test_scores_and_pairs_are_studies_too(root: Path, tmp_path: Path) -> None:
     rows = [(text, label, points, f"{text}, they say") for text, label, points in ROWS]
     file = written(tmp_path / "mine.csv", rows, ("review", "stars", "points", "other"))
-    new.write(root, wish(file, label="points", scores=True, pair="other"))
+    write(root, file, label="points", scores=True, pair="other")
     task = check(root, "reviews").tasks["reviews"]
     assert (task.type, task.metric) == ("regression", "pearson_spearman")
     config = next(n for n in make_plan(root, "reviews").nodes.values() if n.kind == "dataset").config
@@ -92,12 +98,15 @@ def test_scores_and_pairs_are_studies_too(root: Path, tmp_path: Path) -> None:
         ({"name": "movie"}, "configs/tasks has a `movie` already"),
         ({"text": "revew"}, "has no column `revew`; did you mean `review`"),
         ({"label": "review"}, "200 different values, which are no classes"),
-        ({"layers": (1, 9)}, "has layers 0 to 5"),
+        ({"students": ("1,9",)}, "has layers 0 to 5"),
+        ({"students": ("one",)}, "whole numbers with commas between"),
+        ({"teacher": "minilmm"}, "no pretrained model of texts `minilmm`; did you mean `minilm`"),
+        ({"teacher": "efficientnet-lite0"}, "no pretrained model of texts"),
         ({"methods": ("kdd",)}, "no method `kdd` of distillation"),
         ({"methods": ("fitnet",)}, "`fitnet` needs more than its name"),
         ({"methods": ("hard",)}, "no method `hard`"),
-        ({"table": Path("nothing.csv")}, "there is no such file"),
-        ({"table": Path("nothing.xls")}, "ends in .csv or .tsv"),
+        ({"file": Path("nothing.csv")}, "there is no such file"),
+        ({"file": Path("nothing.xls")}, "ends in .csv or .tsv"),
     ],
 )
 def test_what_cannot_be_is_said_and_nothing_is_left(
@@ -105,7 +114,7 @@ def test_what_cannot_be_is_said_and_nothing_is_left(
 ) -> None:
     file, before = written(tmp_path / "mine.csv"), state(root)
     with pytest.raises(RedistillError, match=words):
-        new.write(root, wish(file, **changes))
+        write(root, **{"file": file} | changes)
     assert state(root) == before
 
 
@@ -122,15 +131,15 @@ def test_a_table_that_is_no_study_is_refused(
 ) -> None:
     before = state(root)
     with pytest.raises(RedistillError, match=words):
-        new.write(root, wish(written(tmp_path / "mine.csv", rows)))
+        write(root, written(tmp_path / "mine.csv", rows))
     assert state(root) == before
 
 
 def test_what_check_refuses_is_taken_back(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = state(root)
-    monkeypatch.setattr(new, "TEACHER", "nobody")
-    with pytest.raises(RedistillError, match="nobody"):
-        new.write(root, wish(written(tmp_path / "mine.csv")))
+    monkeypatch.setattr(texts, "task_of", lambda *_: {"title": "mine", "type": "classification", "sorce": "mine"})
+    with pytest.raises(RedistillError, match="sorce"):
+        write(root, written(tmp_path / "mine.csv"))
     assert state(root) == before
 
 

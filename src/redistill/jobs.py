@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
-from redistill import environment, failures, forge, gpus, interruption, ranks, reach
+from redistill import environment, failures, forge, gpus, interruption, ranks, reach, tracking
 from redistill.errors import RedistillError
 from redistill.job import PORTABLE
 from redistill.plan import Node, Plan
@@ -61,7 +61,11 @@ def make(root: Path, key: str) -> Path:
     with store.locked(root / "store", key) as scratch:
         if not store.is_done(folder) and not store.recovered(folder):
             failures.refuse(root, key, told.node.title)
-            with failures.noted(root, key), attempts.noted(root, key, told.node.title):
+            with (
+                tracking.followed(root, key, told.node.kind, told.tracking),
+                failures.noted(root, key),
+                attempts.noted(root, key, told.node.title),
+            ):
                 _make(root, told, folder, scratch)
             attempts.forget(root, key)
         shutil.rmtree(root / "store" / "work" / key, ignore_errors=True)  # now, or where it was stopped just before
@@ -156,6 +160,7 @@ def begin(plan: Plan) -> None:
         RedistillError: the models are wrong.
     """
     shared.take(plan.root)
+    tracking.refuse_without_packages(plan.checked.study.tracking.model_dump())
     reach.note(plan)
     missing = plan.missing()
     if any(node.kind in ("teacher", "student") for node in missing) and not models_checked(plan):
@@ -193,6 +198,7 @@ def _warm(root: Path, nodes: list[Node]) -> AbstractContextManager[None]:
 
 def make_all(plan: Plan, keys: list[str]) -> None:
     """Make these nodes of a plan and all that they need, one after the other, in this process' children."""
+    tracking.refuse_without_packages(plan.checked.study.tracking.model_dump())
     reach.note(plan)
     write_specifications(plan, keys)
     missing = plan.missing(keys)

@@ -10,7 +10,8 @@ from redistill.interruption import EXIT, Interrupted
 __all__ = ["app", "main"]
 
 # as --help shows them
-for group in ("studies", "surroundings", "picturing", "making", "auditing", "asking", "claims", "sharing", "exporting"):
+for group in ("studies", "surroundings", "picturing", "starting", "making", "measuring", "auditing", "asking", "claims",
+              "sharing", "exporting", "tracking"):  # fmt: skip
     import_module(f"redistill.cli.{group}")
 
 

@@ -1,7 +1,6 @@
 """Commands that look: at studies and experiments, at what they need and cost, and at methods."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -230,46 +229,3 @@ def import_torchdistill(
             print("".join(f"  {words}: {line}\n" for line in said), end="")
         if report.without_influence:
             print(f"  without influence on numbers: {', '.join(report.without_influence)}")
-
-
-@app.command(rich_help_panel=PANEL)
-def new(name: Annotated[str, typer.Argument(help="What the study is called, such as `reviews`")],
-        table: Annotated[Path, typer.Option("--from-csv", help="Table of texts with labels, .csv or .tsv")],
-        text: Annotated[str | None, typer.Option("--text", help="Column of the text")] = None,
-        label: Annotated[str | None, typer.Option("--label", help="Column of the label, or of the score")] = None,
-        pair: Annotated[str | None, typer.Option("--pair", help="Column of a second text")] = None,
-        scores: Annotated[bool, typer.Option("--scores", help="Labels are numbers to be predicted")] = False,
-        layers: Annotated[str, typer.Option("--layers", help="Of the teacher's six, those of the student")] = "1,3,5",
-        methods: Annotated[list[str] | None, typer.Option("--method", help="Of distillation; repeatable; kd if not "
-                           "given")] = None,
-        seeds: Annotated[int, typer.Option("--seeds", min=1, help="Of each row")] = 3) -> None:  # fmt: skip
-    """Write a study on your own table: task, teacher, students and floors, as files that you can change; checked."""
-    from redistill import new as of
-
-    columns = of.columns_of(table)
-    wish = of.Wish(name, table, _column(text, "--text", "text", columns), _column(label, "--label", "label", columns),
-                   pair, scores, _numbers(layers), tuple(methods or ["kd"]), seeds)  # fmt: skip
-    root = root_of_project()
-    for file in of.write(root, wish):
-        print(file.relative_to(root))
-    print(f"\nsnakemake --cores all --config study={name}     makes its table, results/{name}/main.md\n"
-          f"redistill plan {name}                             says what that will take")  # fmt: skip
-
-
-def _column(given: str | None, flag: str, what: str, columns: list[str]) -> str:
-    """The column that was named; who sits at a terminal is asked."""
-    if given is not None:
-        return given
-    if not sys.stdin.isatty():
-        raise RedistillError(f"say which column has the {what}, by {flag}; there are {', '.join(columns)}")
-    answer: str = typer.prompt(f"Which column has the {what} ({', '.join(columns)})")
-    return answer
-
-
-def _numbers(written: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in written.split(","))
-    except ValueError:
-        raise RedistillError(
-            f"--layers takes whole numbers with commas between, such as 1,3,5; not `{written}`"
-        ) from None
