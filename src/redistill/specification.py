@@ -87,4 +87,4 @@ def read_specification(root: Path, key: str) -> Specification:
         )
     inputs = {role: root / folder for role, folder in value["input_folders"].items()}
     given = {name: Path(path) for name, path in value["given"].items()}
-    return Specification(node, inputs, given, value["checkpoints"], value["workers"], value["tracking"])
+    return Specification(node, inputs, given, value["checkpoints"], value["workers"], value.get("tracking", {}))

@@ -55,8 +55,8 @@ def _runs(plan: "Plan", wanted: list[str], task: str | None) -> tuple[list["Meas
     named = {part for key in rows for part in (key, key.split(" · ")[0])}
     if unknown := [name for name in wanted if name not in named]:
         raise RedistillError(
-            f"the study `{plan.checked.name}` trains no `{unknown[0]}`; `redistill plan {plan.checked.name}` lists rows "
-            "and keys"
+            f"the study `{plan.checked.name}` trains no `{unknown[0]}`; `redistill plan {plan.checked.name}` lists "
+            "rows and keys"
         )
     found, absent = list[Measured](), list[str]()
     for keys in rows.values():

@@ -39,7 +39,7 @@ class Images:
             "layout": {"folder": wish.name, "splits": {"all": ["./"]}},
             "licence": "not said", "citation": f"{self.folder.name}, by whoever made this study",
         }  # fmt: skip
-        recipes, students = _recipes(root, wish, side)
+        recipes, students = _recipes(root, wish, task)
         place = os.path.relpath(self.folder.resolve(), root.resolve())
         return Said(task, source, recipes, students, ["floors/majority"], place)
 
@@ -70,8 +70,9 @@ class Images:
         return next((side for side in SIDES if side >= median(sides)), SIDES[-1])
 
 
-def _recipes(root: Path, wish: Wish, side: int) -> tuple[dict[str, dict[str, Any]], list[str]]:
+def _recipes(root: Path, wish: Wish, task: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], list[str]]:
     teacher, said = _teacher(root, wish)
+    side = task["image_shape"][-1]
     normalise = {"method": "normalise", **(HALF if teacher == TEACHER else IMAGENET)}
     head, rest = _parts(said)
     base = {
@@ -100,6 +101,7 @@ def _recipes(root: Path, wish: Wish, side: int) -> tuple[dict[str, dict[str, Any
     }  # fmt: skip
     chosen = wish.students or (STUDENT,)
     for student in chosen:
+        _refuse_unknown(student, task)
         name = f"student-{student.replace('_', '-')}" if len(chosen) > 1 else "student"
         recipes[name] = {
             "extends": "base", "label": student, "notes": {"start": "random"},
@@ -121,6 +123,18 @@ def _teacher(root: Path, wish: Wish) -> tuple[str, dict[str, Any]]:
             "one is added there"
         )
     return name, known[name]
+
+
+def _refuse_unknown(student: str, task: dict[str, Any]) -> None:
+    """Raises:
+    RedistillError: timm has no such network, or it does not take images of this size.
+    """
+    import torch
+
+    from redistill.models.load import nested
+
+    with torch.device("meta"):
+        nested({"method": "timm", "name": student}, task)
 
 
 def _parts(said: dict[str, Any]) -> tuple[str, list[str]]:
