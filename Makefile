@@ -5,7 +5,7 @@ CORES ?= all
 UPGRADE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup validators reproduce test lint fuzz kills devices tamper steps test-slurm bench lock base image sif contained clean
+.PHONY: help setup validators reproduce test lint fuzz kills devices tamper steps test-slurm own-data bench lock base image sif contained clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ tamper: setup ## the long form of the tampering test: 200 tamperings with a publ
 
 steps: setup ## the long form of the paper's vision test: a step and an evaluation of all published experiments
 	REDISTILL_PAPER_STEPS=all .venv/bin/python -m pytest tests/test_paper_steps.py --timeout 5400
+
+own-data: setup ## the commands of docs/own-data.md, timed, on data in REDISTILL_OWN_DATA (half an hour)
+	.venv/bin/python -m pytest tests/test_own_data.py -s
 
 bench: reproduce ## measure speed beside the peers and write benchmarks/results/ (REDISTILL_SHARED_DATA=folder; three hours)
 	.venv/bin/python benchmarks/budget.py
