@@ -238,15 +238,15 @@ def test_latency_is_measured_of_what_is_there_and_written_beside_the_results(
     assert (found["schema"], found["study"], found["threads"]) == (latency.SCHEMA, "tiny", 1)
     assert "core" in found["machine"]
     mood = found["runs"][key_of(made, RUNS["mood"])]
-    assert list(mood["forms"]) == ["torch", "onnx", "int8"]
-    for form in mood["forms"].values():
-        assert set(form["batches"]) == {"1", "4"}
-        for times in form["batches"].values():
-            assert 0 < times["median_ms"] <= times["p95_ms"]
-            assert times["examples_a_second"] > 0
-            assert times["repeats"] >= latency.LEAST
-        assert form["bytes"] > 0
-    assert mood["forms"]["int8"]["scores"] == exported.scores_in(folders["mood", "int8"])
+    measured = {(one["form"], one["batch_size"]): one for one in mood["measurements"]}
+    assert list(measured) == [(form, size) for form in ("torch", "onnx", "int8") for size in (1, 4)]
+    for one in measured.values():
+        assert 0 < one["milliseconds"] <= one["p95_milliseconds"]
+        assert one["per_second"] > 0
+        assert one["repeats"] >= latency.LEAST
+        assert one["bytes"] > 0
+        assert one["metrics"]["accuracy"] > 0.5
+    assert mood["exports"] == {form: exported.scores_in(folders["mood", form]) for form in ("onnx", "int8")}
     assert mood["parameters"] > 1000
     assert mood["operations"] > 0
     assert mood["alike"] == [key_of(made, RUNS["mood"])]

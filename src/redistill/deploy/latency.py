@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from redistill.card import scores
 from redistill.deploy import FORMS, MODEL
 from redistill.deploy.folder import is_exported, read, scores_in
 from redistill.errors import RedistillError
@@ -98,42 +99,46 @@ def _one(run: Finished, asked: Asked) -> dict[str, Any]:
     from redistill.models.load import said_of
 
     counted, parameters = _operations(run)
-    said = {
-        "title": run.title, "task": run.task["type"], "input": run.task["input"], "parameters": parameters,
-        "operations": counted, "shape": _shape(run),
-    }  # fmt: skip
-    batches = _batches(run, asked)
+    batches, exports = _batches(run, asked), dict[str, Any]()
     model = plain_model(run, "sdpa")
 
     def by_torch(batch: Batch) -> None:
         with torch.inference_mode():
             said_of(model, batch)
 
-    forms = {"torch": _timed(by_torch, batches, asked) | {"bytes": _size(run.folder / "model.safetensors")}}
+    metrics = {name: said["value"] for name, said in scores(run).items()}
+    found = _timed("torch", by_torch, batches, asked, run.folder / "model.safetensors", metrics)
     for form in FORMS:
         folder = run.root / "exports" / f"{run.key}-{form}"
         if is_exported(folder):
-            forms[form] = _exported(folder, batches, asked)
-    return said | {"forms": forms}
+            exports[form] = scores_in(folder)
+            found += _exported(form, folder, batches, asked)
+    return {
+        "title": run.title, "task": run.task["type"], "input": run.task["input"], "parameters": parameters,
+        "operations": counted, "shape": _shape(run), "measurements": found, "exports": exports,
+    }  # fmt: skip
 
 
-def _exported(folder: Path, batches: dict[int, list[Batch]], asked: Asked) -> dict[str, Any]:
-    """An export in its own place: its times, its size, and how it was seen to do beside the run."""
-    from redistill.deploy.graph import inputs_of
+def _exported(form: str, folder: Path, batches: dict[int, list[Batch]], asked: Asked) -> list[dict[str, Any]]:
+    """What is measured of an export in its own place."""
     from redistill.deploy.session import ask, opened
 
     file = read(folder).folder / MODEL
     session = opened(file, asked.threads)
-    times = _timed(lambda batch: ask(session, inputs_of(batch)), batches, asked)
-    return times | {"bytes": _size(file), "scores": scores_in(folder)}
+    metrics = {name: both["export"] for name, both in scores_in(folder)["metrics"].items()}
+    return _timed(form, lambda batch: ask(session, batch), batches, asked, file, metrics)
 
 
-def _size(file: Path) -> int:
-    return file.stat().st_size
-
-
-def _timed(answer: Callable[[Batch], Any], batches: dict[int, list[Batch]], asked: Asked) -> dict[str, Any]:
-    return {"batches": {str(size): _times(answer, of_size, size, asked.seconds) for size, of_size in batches.items()}}
+def _timed(
+    form: str, answer: Callable[[Batch], Any], batches: dict[int, list[Batch]], asked: Asked, file: Path,
+    metrics: dict[str, Any],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """A line for each size of a batch."""
+    always = {"threads": asked.threads, "bytes": file.stat().st_size, "metrics": metrics}
+    return [
+        {"form": form, "batch_size": size, **_times(answer, of_size, size, asked.seconds), **always}
+        for size, of_size in batches.items()
+    ]
 
 
 def _times(answer: Callable[[Batch], Any], batches: list[Batch], size: int, seconds: float) -> dict[str, Any]:
@@ -149,8 +154,8 @@ def _times(answer: Callable[[Batch], Any], batches: list[Batch], size: int, seco
         answer(batch)
         took.append(time.perf_counter() - before)
     return {
-        "median_ms": 1000 * float(np.median(took)), "p95_ms": 1000 * float(np.quantile(took, 0.95)),
-        "examples_a_second": size * len(took) / sum(took), "repeats": len(took),
+        "milliseconds": 1000 * float(np.median(took)), "p95_milliseconds": 1000 * float(np.quantile(took, 0.95)),
+        "per_second": size * len(took) / sum(took), "repeats": len(took),
     }  # fmt: skip
 
 
@@ -236,12 +241,11 @@ def in_words(one: dict[str, Any]) -> str:
     """What was found of a run, for people."""
     counted = f", {one['operations'] / 1e6:,.1f} MFLOP an example" if one["operations"] else ""
     lines = [f"{one['title']}: {one['parameters'] / 1e6:.2f} M parameters{counted}"]
-    for form, said in one["forms"].items():
-        times = "; ".join(
-            f"batch {size}: {t['median_ms']:.2f} ms (p95 {t['p95_ms']:.2f}), {t['examples_a_second']:,.0f} examples/s"
-            for size, t in said["batches"].items()
+    for said in one["measurements"]:
+        lines.append(
+            f"  {said['form']:5}  {said['bytes'] / 2**20:7.1f} MiB  batch {said['batch_size']:3}: "
+            f"{said['milliseconds']:8.2f} ms (p95 {said['p95_milliseconds']:.2f}), {said['per_second']:,.0f} examples/s"
         )
-        lines.append(f"  {form:5}  {said['bytes'] / 2**20:7.1f} MiB  {times}")
     return "\n".join(lines)
 
 
