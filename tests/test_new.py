@@ -145,7 +145,7 @@ def test_a_table_that_is_no_study_is_refused(
 
 def test_what_check_refuses_is_taken_back(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = state(root)
-    monkeypatch.setattr(texts, "task_of", lambda *_: {"title": "mine", "type": "classification", "sorce": "mine"})
+    monkeypatch.setattr(texts, "task_of", lambda *_: {"title": "mine", "input": "text", "sorce": "mine"})
     with pytest.raises(RedistillError, match="sorce"):
         write(root, written(tmp_path / "mine.csv"))
     assert state(root) == before

@@ -103,7 +103,7 @@ def _files_of(repository: str, folder: str | None) -> tuple[str, dict[str, list[
     from huggingface_hub import errors as hub
 
     try:
-        info = HfApi().repo_info(repository, repo_type="dataset")
+        info = HfApi().dataset_info(repository)
     except hub.RepositoryNotFoundError:
         raise RedistillError(f"{repository}: the hub has no such data set, or asks for a log-in") from None
     except (hub.HTTPError, hub.OfflineModeIsEnabled, hub.HFValidationError, OSError) as error:
