@@ -47,6 +47,17 @@ def test_who_asks_for_nothing_starts_no_process_and_imports_nothing(tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_tracker_that_hangs_is_ended_and_holds_no_run_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tracking, "FOLLOWER", ("-c", "import time; time.sleep(600)"))
+    monkeypatch.setattr(tracking, "SECONDS", 0.2)
+    done = []
+    with capfd.disabled(), tracking.followed(tmp_path, "0" * 16, "student", {"tensorboard": True}):
+        done.append("made")
+    assert done == ["made"]
+
+
 @pytest.mark.parametrize(("key", "value"), [("tensorboard", True), ("mlflow", "somewhere")])
 def test_a_missing_package_is_a_sentence(monkeypatch: pytest.MonkeyPatch, key: str, value: Any) -> None:
     monkeypatch.setitem(sys.modules, key, None)

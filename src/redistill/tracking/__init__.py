@@ -17,6 +17,7 @@ from redistill.errors import RedistillError
 from redistill.extras import missed
 
 SECONDS = 60  # for which the end of a run waits until all is written
+FOLLOWER = ("-m", "redistill.tracking.follow")
 PACKAGES = {"tensorboard": "tensorboard", "mlflow": "mlflow"}  # by the key that asks for it
 
 
@@ -39,12 +40,13 @@ def followed(root: Path, key: str, kind: str, tracking: dict[str, Any]) -> Itera
     if kind not in ("teacher", "student") or not is_asked(tracking):
         yield
         return
-    command = [sys.executable, "-m", "redistill.tracking.follow", key]
-    with subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=sys.stderr) as process:
+    with subprocess.Popen(
+        [sys.executable, *FOLLOWER, key], cwd=root, stdin=subprocess.PIPE, stdout=sys.stderr
+    ) as process:
         try:
             yield
         finally:
-            with suppress(OSError):
+            with suppress(OSError, subprocess.TimeoutExpired):
                 process.communicate(timeout=SECONDS)
             _end(process)
 
