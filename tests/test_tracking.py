@@ -107,7 +107,8 @@ def test_event_files_have_the_curves_and_the_score_of_a_run_that_was_followed(ma
     assert [value for _, value in losses] == pytest.approx([value for _, value in expected], rel=1e-6)
 
 
-def test_mlflow_has_parameters_curves_and_score_under_the_key(made: Nano) -> None:
+def test_mlflow_has_parameters_curves_and_score_under_the_key(made: Nano, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     from mlflow import MlflowClient
 
     key, log = log_of(made)

@@ -31,7 +31,7 @@ def write_specifications(plan: Plan, keys: Iterable[str] | None = None) -> None:
             "given": {name: path.resolve().as_posix() for name, path in node.given.items()},
             "plugins": plugins, "checkpoints": plan.checked.study.checkpoints.model_dump(),
             "workers": plan.checked.study.loading.workers,
-            "tracking": {**plan.checked.study.tracking.model_dump(), "study": plan.checked.name},
+            "tracking": {**plan.checked.study.tracking.model_dump(), "study": plan.checked.around or plan.checked.name},
         }  # fmt: skip
         file = specification(plan.root, node.key)
         text = canonical(value)
