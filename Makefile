@@ -5,7 +5,7 @@ CORES ?= all
 UPGRADE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup validators reproduce test lint fuzz kills devices tamper steps gpu test-slurm bench lock base image sif contained docs links clean
+.PHONY: help setup validators reproduce test lint fuzz kills devices tamper steps gpu test-slurm own-data bench lock base image sif contained docs links clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ steps: setup ## the long form of the paper's vision test: a step and an evaluati
 
 gpu: setup ## the tests that need a GPU, one after the other; what they find is in docs/devices.md
 	.venv/bin/python -m pytest tests/test_cuda.py tests/test_gpu_pipeline.py --timeout 3000
+
+own-data: setup ## the commands of docs/own-data.md, timed, on data in REDISTILL_OWN_DATA (half an hour)
+	.venv/bin/python -m pytest tests/test_own_data.py -s
 
 bench: reproduce ## measure speed beside the peers and write benchmarks/results/ (REDISTILL_SHARED_DATA=folder; three hours)
 	.venv/bin/python benchmarks/budget.py

@@ -353,7 +353,7 @@ def test_an_experiments_run_is_exported_by_command_and_one_that_is_not_there_is_
     made: Nano, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", NOWHERE)
-    command = ("export", "tiny/student", "--study", "tiny", "--task", "mood", "--to", str(tmp_path / "by-command"))
+    command = ("export", "tiny/student", "--study", "tiny", "--task", "mood", "-o", str(tmp_path / "by-command"))
     done = made.redistill(*command)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{tmp_path / 'by-command'}: written\n"

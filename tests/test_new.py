@@ -1,25 +1,36 @@
 """A study on a table of one's own: what is written passes `check`; what cannot be is said, and nothing is left."""
 
 import csv
+import json
 import os
 import pty
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
+from hub_server import Hub, Repository, serving
+from picture_sets import picture, put
 
 from redistill import new
 from redistill.config.check import check
 from redistill.data.prepare import prepare
 from redistill.data.readers.table import table
 from redistill.errors import RedistillError
+from redistill.new import texts
+from redistill.new.images import Images
+from redistill.new.texts import Table
 from redistill.plan import make_plan
+from redistill.training.check import check_models
 
 REPOSITORY = Path(__file__).parents[1]
+OF_TABLE = ("file", "text", "label", "pair", "scores")
 ROWS = [(f"film number {i} was {'fine' if i % 3 else 'dull'}", "good" if i % 3 else "bad", f"{i / 7:.3f}")
         for i in range(200)]  # fmt: skip
 
@@ -39,8 +50,11 @@ def written(
     return file
 
 
-def wish(file: Path, **changes: Any) -> new.Wish:
-    return new.Wish(**{"name": "reviews", "table": file, "text": "review", "label": "stars"} | changes)
+def write(root: Path, file: Path, **changes: Any) -> list[Path]:
+    """Write a study on a table."""
+    data = {"file": file, "text": "review", "label": "stars"} | {k: v for k, v in changes.items() if k in OF_TABLE}
+    wish = {"name": "reviews"} | {k: v for k, v in changes.items() if k not in OF_TABLE}
+    return new.write(root, new.Wish(**wish), Table(**data))
 
 
 def state(root: Path) -> dict[str, bytes]:
@@ -50,7 +64,7 @@ def state(root: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("ending", [".csv", ".tsv"])
 def test_a_study_on_a_table_passes_check_and_has_what_was_wished(root: Path, tmp_path: Path, ending: str) -> None:
     file = written(tmp_path / f"mine{ending}")
-    made = new.write(root, wish(file, methods=("kd", "dkd"), layers=(0, 5), seeds=2))
+    made = write(root, file, methods=("kd", "dkd"), students=("0,5",), seeds=2)
     assert {str(f.relative_to(root)) for f in made} >= {"configs/studies/reviews.yaml", f"data/reviews/mine{ending}"}
     found = check(root, "reviews")
     rows = found.study.tables["main"].rows
@@ -70,7 +84,7 @@ def test_a_study_on_a_table_passes_check_and_has_what_was_wished(root: Path, tmp
 def test_scores_and_pairs_are_studies_too(root: Path, tmp_path: Path) -> None:
     rows = [(text, label, points, f"{text}, they say") for text, label, points in ROWS]
     file = written(tmp_path / "mine.csv", rows, ("review", "stars", "points", "other"))
-    new.write(root, wish(file, label="points", scores=True, pair="other"))
+    write(root, file, label="points", scores=True, pair="other")
     task = check(root, "reviews").tasks["reviews"]
     assert (task.type, task.metric) == ("regression", "pearson_spearman")
     config = next(n for n in make_plan(root, "reviews").nodes.values() if n.kind == "dataset").config
@@ -92,12 +106,15 @@ def test_scores_and_pairs_are_studies_too(root: Path, tmp_path: Path) -> None:
         ({"name": "movie"}, "configs/tasks has a `movie` already"),
         ({"text": "revew"}, "has no column `revew`; did you mean `review`"),
         ({"label": "review"}, "200 different values, which are no classes"),
-        ({"layers": (1, 9)}, "has layers 0 to 5"),
+        ({"students": ("1,9",)}, "has layers 0 to 5"),
+        ({"students": ("one",)}, "whole numbers with commas between"),
+        ({"teacher": "minilmm"}, "no pretrained model of texts `minilmm`; did you mean `minilm`"),
+        ({"teacher": "efficientnet-lite0"}, "no pretrained model of texts"),
         ({"methods": ("kdd",)}, "no method `kdd` of distillation"),
         ({"methods": ("fitnet",)}, "`fitnet` needs more than its name"),
         ({"methods": ("hard",)}, "no method `hard`"),
-        ({"table": Path("nothing.csv")}, "there is no such file"),
-        ({"table": Path("nothing.xls")}, "ends in .csv or .tsv"),
+        ({"file": Path("nothing.csv")}, "there is no such file"),
+        ({"file": Path("nothing.xls")}, "ends in .csv or .tsv"),
     ],
 )
 def test_what_cannot_be_is_said_and_nothing_is_left(
@@ -105,7 +122,7 @@ def test_what_cannot_be_is_said_and_nothing_is_left(
 ) -> None:
     file, before = written(tmp_path / "mine.csv"), state(root)
     with pytest.raises(RedistillError, match=words):
-        new.write(root, wish(file, **changes))
+        write(root, **{"file": file} | changes)
     assert state(root) == before
 
 
@@ -122,15 +139,15 @@ def test_a_table_that_is_no_study_is_refused(
 ) -> None:
     before = state(root)
     with pytest.raises(RedistillError, match=words):
-        new.write(root, wish(written(tmp_path / "mine.csv", rows)))
+        write(root, written(tmp_path / "mine.csv", rows))
     assert state(root) == before
 
 
 def test_what_check_refuses_is_taken_back(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = state(root)
-    monkeypatch.setattr(new, "TEACHER", "nobody")
-    with pytest.raises(RedistillError, match="nobody"):
-        new.write(root, wish(written(tmp_path / "mine.csv")))
+    monkeypatch.setattr(texts, "task_of", lambda *_: {"title": "mine", "input": "text", "sorce": "mine"})
+    with pytest.raises(RedistillError, match="sorce"):
+        write(root, written(tmp_path / "mine.csv"))
     assert state(root) == before
 
 
@@ -148,6 +165,172 @@ def test_the_command_asks_at_a_terminal_and_says_what_is_missing_elsewhere(root:
     assert done.returncode == 0, done.stderr
     assert "snakemake --cores all --config study=reviews" in done.stdout
     assert yaml.safe_load((root / "configs" / "tasks" / "reviews.yaml").read_text())["reader"]["text"] == "review"
+
+
+def test_who_names_no_data_is_asked_for_all_at_a_terminal(root: Path, tmp_path: Path) -> None:
+    file = written(tmp_path / "My reviews.csv", heading=("text", "label", "points"))
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "wb", buffering=0) as typed:
+        typed.write(f"{file}\n\nminilm\n0,5 1,3,5\nkd dkd\n2\n".encode())
+        done = subprocess.run([sys.executable, "-m", "redistill", "new"], cwd=root, capture_output=True, text=True,
+                              stdin=theirs, timeout=120)  # fmt: skip
+    os.close(theirs)
+    assert done.returncode == 0, done.stderr
+    rows = check(root, "my-reviews").study.tables["main"].rows
+    assert [row.experiment for row in rows][3:] == [
+        f"my-reviews/student-{layers}{method}" for layers in ("0-5", "1-3-5") for method in ("", "-kd", "-dkd")
+    ]  # fmt: skip
+    assert check(root, "my-reviews").study.tables["main"].seeds == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([], "say what the study is on: --from-csv FILE, --from-images FOLDER, or --from-hub OWNER/NAME"),
+        (["--from-csv", "a.csv", "--from-images", "b"], "one of --from-csv, --from-images and --from-hub"),
+    ],
+)
+def test_one_kind_of_data_is_named(root: Path, given: list[str], words: str) -> None:
+    command = [sys.executable, "-m", "redistill", "new", "mine", *given]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120)
+    assert done.returncode == 1
+    assert words in done.stderr
+
+
+@pytest.mark.parametrize(("data", "name"), [
+    ("there/My reviews (2).csv", "my-reviews-2"), ("photos/", "photos"), ("owner/Some.Set", "some"), ("...", "mine"),
+])  # fmt: skip
+def test_a_study_is_called_as_its_data(data: str, name: str) -> None:
+    assert new.name_from(data) == name
+
+
+# --- images ----------------------------------------------------------------------------------------------------------
+
+
+def photos(folder: Path, number: int = 60, side: int = 70) -> Path:
+    return put(
+        folder, {f"{name}/{i}.png": picture(side + 10, side, i) for name in ("cat", "dog") for i in range(number)}
+    )
+
+
+def test_a_study_on_a_folder_of_images_passes_check_models_and_all(root: Path, tmp_path: Path) -> None:
+    new.write(
+        root, new.Wish("pets", students=("mobilenetv2_035", "resnet10t"), seeds=2), Images(photos(tmp_path / "p"))
+    )
+    found = check(root, "pets")
+    assert found.tasks["pets"].labels == ["cat", "dog"]
+    assert found.tasks["pets"].image_shape == [3, 96, 96]
+    plan = make_plan(root, "pets")
+    assert check_models(plan) == []
+    rows = [row.experiment for row in found.study.tables["main"].rows]
+    assert rows == [
+        "floors/majority", "pets/teacher", "pets/student-mobilenetv2-035", "pets/student-mobilenetv2-035-kd",
+        "pets/student-resnet10t", "pets/student-resnet10t-kd",
+    ]  # fmt: skip
+    (teacher,) = (node for node in plan.nodes.values() if node.kind == "teacher")
+    assert teacher.config["student"]["start"]["fresh"] == ["classifier"]
+
+
+@pytest.mark.parametrize(
+    ("files", "wish", "words"),
+    [
+        (None, {}, "there is no such folder"),
+        ({"cat/1.png": picture()}, {}, "has 1 folders, and one for each class is needed"),
+        ({"cat/1.png": picture(), "dog/a.txt": "a"}, {}, "dog: no image is there"),
+        ({"cat/1.png": picture(), "dog/1.png": "no picture"}, {}, r"1\.png: cannot be read as an image"),
+        ({"cat/1.png": picture(), "dog/1.png": picture()}, {}, "has 2 images; a study needs 100 at least"),
+        ("photos", {"teacher": "minilm"}, "no pretrained classifier of images `minilm`"),
+        ("photos", {"students": ("resnet10",)}, "timm has no model `resnet10`"),
+    ],
+)
+def test_images_that_are_no_study_are_refused(
+    root: Path, tmp_path: Path, files: Any, wish: dict[str, Any], words: str
+) -> None:
+    folder, before = tmp_path / "p", state(root)
+    if files == "photos":
+        photos(folder)
+    elif files is not None:
+        put(folder, files)
+    with pytest.raises(RedistillError, match=words):
+        new.write(root, new.Wish("pets", **wish), Images(folder))
+    assert state(root) == before
+
+
+# --- the hub ---------------------------------------------------------------------------------------------------------
+
+
+def parquet_of(rows: list[tuple[str, int]], names: list[str]) -> bytes:
+    """A shard as the `datasets` library writes it, with the names of the classes beside."""
+    table = pa.table({"sentence": [text for text, _ in rows], "label": [label for _, label in rows]})
+    features = {"sentence": {"dtype": "string"}, "label": {"names": names, "_type": "ClassLabel"}} if names else {}
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    stream = pa.BufferOutputStream()
+    pq.write_table(table, stream)
+    return stream.getvalue().to_pybytes()
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub with a data set of two folders, one of which has no names of classes."""
+    with serving(Hub()) as running:
+        for name in (name for name in os.environ if name.startswith("HF_")):
+            monkeypatch.delenv(name)
+        rows = [(f"sentence {i} is {'fine' if i % 2 else 'dull'}", i % 2) for i in range(300)]
+        files = {
+            f"{folder}/{split}-00000-of-00001.parquet": parquet_of(part, names)
+            for folder, names in (("first", ["bad", "good"]), ("second", []))
+            for split, part in (("train", rows[:200]), ("validation", rows[200:]))
+        }
+        running.repositories["datasets/owner/opinions"] = Repository("a" * 40, {**files, "README.md": b"# Opinions"})
+        yield running
+
+
+def on_hub(root: Path, tmp_path: Path, hub: Hub, *given: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "redistill", "new", *given]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120,
+                          env={**os.environ, **hub.environment(tmp_path / "home")})  # fmt: skip
+
+
+def test_a_study_on_a_data_set_of_the_hub_is_pinned_and_passes_check(root: Path, tmp_path: Path, hub: Hub) -> None:
+    done = on_hub(root, tmp_path, hub, "opinions", "--from-hub", "owner/opinions/first", "--text", "sentence")
+    assert done.returncode == 0, done.stderr
+    task = check(root, "opinions").tasks["opinions"]
+    assert task.labels == ["bad", "good"]
+    assert (task.splits.rows, task.splits.select) == ({"train": 200, "validation": 100}, 20)
+    source = yaml.safe_load((root / "configs" / "sources.yaml").read_text())["opinions"]
+    assert source["origin"]["revision"] == "a" * 40
+    assert set(source["files"]) == {f"first/{split}-00000-of-00001.parquet" for split in ("train", "validation")}
+    make_plan(root, "opinions")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["owner/opinions"], "name one of its folders: owner/opinions/first, owner/opinions/second"),
+        (["owner/opinions/third"], "has no folder `third`"),
+        (["owner/nothing"], "the hub has no such data set"),
+        (["opinions"], "is no data set of the hub: give it as OWNER/NAME"),
+        (["owner/opinions/second", "--text", "sentence"], "name the classes in their order, such as --labels"),
+        (["owner/opinions/first"], "say which column has the text, by --text; there are sentence, label"),
+        (["owner/opinions/first", "--text", "sentnce"], "has no column `sentnce`; did you mean `sentence`"),
+    ],
+)
+def test_a_data_set_of_the_hub_that_is_no_study_is_refused(
+    root: Path, tmp_path: Path, hub: Hub, given: list[str], words: str
+) -> None:
+    before = state(root)
+    done = on_hub(root, tmp_path, hub, "mine", "--from-hub", *given)
+    assert done.returncode == 1, done.stdout
+    assert words in done.stderr
+    assert state(root) == before
+
+
+def test_a_hub_that_does_not_answer_is_a_sentence(root: Path, tmp_path: Path, hub: Hub) -> None:
+    hub.url = "http://127.0.0.1:9"
+    done = on_hub(root, tmp_path, hub, "mine", "--from-hub", "owner/opinions/first", "--text", "sentence")
+    assert done.returncode == 1
+    assert "the hub did not answer" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 # --- the reader ------------------------------------------------------------------------------------------------------

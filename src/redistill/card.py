@@ -29,9 +29,13 @@ Scores = dict[str, dict[str, float | int]]
 
 def scores(run: Finished) -> Scores:
     """Every metric that fits the run's task, on `dev`, computed from its stored predictions."""
-    two = len(run.task["labels"]) == 2
-    fitting = [n for n, (kind, _) in METRICS.items() if kind == run.task["type"] and (two or n not in BINARY)]
-    return {name: score(run.folder, name, "dev") for name in fitting}
+    return {name: score(run.folder, name, "dev") for name in metrics_for(run.task)}
+
+
+def metrics_for(task: dict[str, Any]) -> list[str]:
+    """The metrics that fit a task, as a resolved config has it."""
+    two = len(task["labels"]) == 2
+    return [n for n, (kind, _) in METRICS.items() if kind == task["type"] and (two or n not in BINARY)]
 
 
 def hub_licence(said: str) -> str | None:
@@ -58,8 +62,8 @@ def model_card(run: Finished, found: Scores, verified: int, licence: str | None,
         verified: examples on which the export gave the predictions on file.
     """
     text = "\n\n".join(
-        (f"# {_plain(run.title)}", _what_it_is(run), _use(run, verified), _results(run, found), _recipe(run),
-         _provenance(run), _licence(run, licence))
+        (f"# {plain(run.title)}", what_it_is(run), _use(run, verified), _results(run, found), _recipe(run),
+         _provenance(run), licence_section(run, licence))
     )  # fmt: skip
     return ModelCard(f"---\n{_metadata(run, found, licence, language).to_yaml()}\n---\n\n{text}\n")
 
@@ -84,11 +88,11 @@ def _metadata(run: Finished, found: Scores, licence: str | None, language: str |
     )  # fmt: skip
 
 
-def _what_it_is(run: Finished) -> str:
+def what_it_is(run: Finished) -> str:
     labels = ", ".join(f"`{label}`" for label in run.task["labels"])
     words = {"segmentation": f"tells {labels} apart in every pixel", "detection": f"finds {labels}, each in a box"}
     does = words.get(run.task["type"], f"tells {labels} apart" if labels else "gives a score")
-    lines = [f"A model of {run.task['input']}s that {does}, trained by redistill on {_plain(run.task_title)}."]
+    lines = [f"A model of {run.task['input']}s that {does}, trained by redistill on {plain(run.task_title)}."]
     base = run.base()
     if base:
         lines.append(f"Its weights began as those of {_named(base)}.")
@@ -115,7 +119,7 @@ def _use(run: Finished, verified: int) -> str:
     return (
         '## Use\n\n```python\nfrom transformers import pipeline\n\nclassify = pipeline("text-classification", '
         f'model="...")  # this repository, or its folder\nclassify({{"text": "..."{pair}}}, truncation=True)\n```\n\n'
-        f"`truncation=True` cuts texts at {max_length(run)} tokens, as they were cut in training. Before it was "
+        f"`truncation=True` cuts texts at {run.max_length} tokens, as they were cut in training. Before it was "
         f"exported, this gave the stored logits of {verified} examples of `dev`."
     )
 
@@ -131,11 +135,6 @@ def _is_paired(run: Finished) -> bool:
     return reader["settings"].get("text_pair") is not None
 
 
-def max_length(run: Finished) -> int:
-    """Tokens that a text was cut at."""
-    return int(run.upstream[run.parts["inputs"]["tokens"]]["config"]["max_length"])
-
-
 def _results(run: Finished, found: Scores) -> str:
     evaluation = run.config["evaluation"]
     on_dev = evaluation["checkpoint"] == "best" and evaluation["split"] == "dev"
@@ -146,7 +145,7 @@ def _results(run: Finished, found: Scores) -> str:
     )
     lines = [f"| `{name}` | {said['value']:.4f} | {said['examples']} |" for name, said in found.items()]
     return "\n".join(
-        (f"## Results\n\nOn the split `dev` of {_plain(run.task_title)}, from the stored predictions of this one run, "
+        (f"## Results\n\nOn the split `dev` of {plain(run.task_title)}, from the stored predictions of this one run, "
          f"seed {run.config['seed']}. {caution}\n", "| metric | value | examples |", "| --- | ---: | ---: |", *lines)
     )  # fmt: skip
 
@@ -192,7 +191,7 @@ def _machine(said: dict[str, Any] | None) -> str:
     machine = said["machine"]
     devices = "".join(f", {name}" for name in machine.get("devices", []))
     return (
-        f"- Machine: {_plain(machine['processor'] or machine['machine'])}{devices}, {machine['system']}, "
+        f"- Machine: {plain(machine['processor'] or machine['machine'])}{devices}, {machine['system']}, "
         f"Python {said['python']}{_commit(said['code'])}"
     )
 
@@ -203,15 +202,15 @@ def _commit(said: dict[str, Any]) -> str:
     return f"\n- Commit: `{said['commit']}`{'' if said['clean'] else ', with files that differed from it'}"
 
 
-def _licence(run: Finished, licence: str | None) -> str:
-    lines = [f"| {_plain(o.name)} | {o.kind} | {_plain(o.licence)} | {_plain(o.citation)} |" for o in run.origins]
-    said = f"The model is given under {_plain(licence)}. " if licence else ""
+def licence_section(run: Finished, licence: str | None) -> str:
+    lines = [f"| {plain(o.name)} | {o.kind} | {plain(o.licence)} | {plain(o.citation)} |" for o in run.origins]
+    said = f"The model is given under {plain(licence)}. " if licence else ""
     return (
         f"## Licence and citation\n\n{said}What it was made of, its teachers and its start included:\n\n"
         "| source | kind | licence | to cite |\n| --- | --- | --- | --- |\n" + "\n".join(lines)
     )
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text in which Markdown sees no mark, on one line."""
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))

@@ -1,4 +1,4 @@
-"""Export: a finished run as a folder for the Hugging Face hub, verified before it is put in place.
+"""Export: a finished run as a folder, for the Hugging Face hub or in ONNX, verified before it is put in place.
 
 Imports no torch until it verifies.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redistill import __version__
+from redistill.deploy import FORMS
 from redistill.errors import RedistillError, writing
 from redistill.lineage import Finished, finished
 from redistill.models import TOKENIZER_FILES
@@ -21,6 +22,8 @@ from redistill.specification import read_specification
 if TYPE_CHECKING:
     from numpy import ndarray
 
+HUB = "hub"
+KINDS = (HUB, *FORMS)
 PROVENANCE = "provenance.json"
 FILES = ("README.md", PROVENANCE, "config.json", "model.safetensors", "resolved.json", *TOKENIZER_FILES)
 VERIFIED = 64  # examples; enough to see other weights, labels or tokens, and seconds for the largest models
@@ -32,46 +35,65 @@ Examples = tuple[list[str], "ndarray"]  # ids, and the logits on file (n, C)
 
 def export(
     root: Path, key: str, to: Path | None = None, licence: str | None = None, language: str | None = None,
-    force: bool = False, title: str = "",
+    force: bool = False, title: str = "", form: str = HUB,
 ) -> tuple[Path, bool]:  # fmt: skip
     """Write a run's export, verify it, and put it in place; returns its folder, and whether anything was written.
 
     Args:
-        to: the folder; `exports/KEY` of the project if not given.
+        to: the folder; `place` of the project if not given.
         licence: of the model; else what its sources say.
+        language: of the texts, for the hub.
         force: replace an export that differs.
         title: what the run is called where no record says so.
+        form: `hub`, `onnx` or `int8`.
 
     Raises:
         RedistillError: there is no such run, the folder is another's, or the export does not give what is on file.
         IntegrityError: the run, or data that it is verified with, is not what its manifest says.
     """
     run = finished(root, key, title)
-    target = Path(os.path.abspath(to if to is not None else root / "exports" / key))
-    _refuse(root, target)
+    target = Path(os.path.abspath(to if to is not None else place(root, key, form)))
+    _refuse(root, target, form)
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         with writing(target):
             beside.mkdir(parents=True)
-            _copy(run, beside)
-            verified = _verify_text(run, beside) if run.is_text else _verify_image(run, beside)
-            _describe(run, beside, verified, licence, language)
+            if form == HUB:
+                _copy(run, beside)
+                verified = _verify_text(run, beside) if run.is_text else _verify_image(run, beside)
+                _describe(run, beside, verified, licence, language)
+            else:
+                from redistill.deploy.write import write
+
+                _know_plugins(run)
+                write(run, form, _dataset(run), beside, licence)
             return target, _put(beside, target, force)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _refuse(root: Path, target: Path) -> None:
-    """Refuse a place that holds anything but an export, before any work is done."""
+def place(root: Path, key: str, form: str) -> Path:
+    """Where an export lies that was put nowhere else."""
+    return root / "exports" / (key if form == HUB else f"{key}-{form}")
+
+
+def _refuse(root: Path, target: Path, form: str) -> None:
+    """Refuse a place that holds anything but an export of this kind, before any work is done."""
     if target.is_relative_to(root / "store"):
-        raise RedistillError(f"{target} is in the store, which has runs only: name another folder with --to")
+        raise RedistillError(f"{target} is in the store, which has runs only: name another folder with -o")
     if not os.path.lexists(target):
         return
     if target.is_symlink() or not target.is_dir():
-        raise RedistillError(f"{target} is no folder: name another with --to")
+        raise RedistillError(f"{target} is no folder: name another with -o")
+    if form == HUB:
+        known = set(FILES)
+    else:
+        from redistill.deploy.write import FILES as FILES_IN_ONNX
+
+        known = set(FILES_IN_ONNX)
     for file in sorted(target.iterdir()):
-        if file.name not in FILES or file.is_symlink() or not file.is_file():
-            raise RedistillError(f"{file} is no file of an export, so nothing was written: name another folder by --to")
+        if file.name not in known or file.is_symlink() or not file.is_file():
+            raise RedistillError(f"{file} is no file of an export, so nothing was written: name another folder with -o")
 
 
 def _copy(run: Finished, folder: Path) -> None:
@@ -80,11 +102,9 @@ def _copy(run: Finished, folder: Path) -> None:
         if (run.folder / name).is_file():
             shutil.copyfile(run.folder / name, folder / name)
     if run.is_text:
-        from redistill.card import max_length
-
         file = folder / "tokenizer_config.json"
         said = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        file.write_text(store.pretty({**said, "model_max_length": max_length(run)}), encoding="utf-8")
+        file.write_text(store.pretty({**said, "model_max_length": run.max_length}), encoding="utf-8")
 
 
 def _describe(run: Finished, folder: Path, verified: int, licence: str | None, language: str | None) -> None:
@@ -116,7 +136,7 @@ def _put(made: Path, target: Path, force: bool) -> bool:
     if not force:
         raise RedistillError(
             f"{target / different[0]} is not what would be exported now, and nothing was written: replace the export "
-            "with --force, or name another folder with --to"
+            "with --force, or name another folder with -o"
         )
     old = made.with_name(f"{made.name}.old")
     target.rename(old)
@@ -197,10 +217,15 @@ def _pipeline(folder: Path) -> Any:
     return pipeline("text-classification", model=str(folder), device="cpu")
 
 
+def _know_plugins(run: Finished) -> None:
+    """Its architecture may be a plugin's, which the specification knows."""
+    with suppress(RedistillError):
+        read_specification(run.root, run.key)
+
+
 def _verify_image(run: Finished, folder: Path) -> int:
     """Compare what the exported weights say with the logits on file; returns of how many examples."""
-    with suppress(RedistillError):  # its architecture may be a plugin's, which the specification knows
-        read_specification(run.root, run.key)
+    _know_plugins(run)
     import numpy as np
     import torch
 

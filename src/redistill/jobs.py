@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
-from redistill import environment, failures, forge, gpus, interruption, progress, ranks, reach
+from redistill import environment, failures, forge, gpus, interruption, progress, ranks, reach, tracking
 from redistill.errors import RedistillError
 from redistill.job import PORTABLE
 from redistill.plan import Node, Plan
@@ -64,7 +64,11 @@ def make(root: Path, key: str) -> Path:
         if not store.is_done(folder) and not store.recovered(folder):
             failures.refuse(root, key, told.node.title)
             progress.beside(lambda: values_in_words(scratch / "progress"))
-            with failures.noted(root, key), attempts.noted(root, key, told.node.title):
+            with (
+                tracking.followed(root, key, told.node.kind, told.tracking),
+                failures.noted(root, key),
+                attempts.noted(root, key, told.node.title),
+            ):
                 _make(root, told, folder, scratch)
             progress.beside(None)
             attempts.forget(root, key)
@@ -163,6 +167,7 @@ def begin(plan: Plan, here: bool = True) -> None:
         RedistillError: the models are wrong, or this machine lacks the device.
     """
     shared.take(plan.root)
+    tracking.refuse_without_packages(plan.checked.study.tracking.model_dump())
     reach.note(plan)
     missing = plan.missing()
     if here:
@@ -220,6 +225,7 @@ def _warm(root: Path, nodes: list[Node]) -> AbstractContextManager[None]:
 
 def make_all(plan: Plan, keys: list[str]) -> None:
     """Make these nodes of a plan and all that they need, one after the other, in this process' children."""
+    tracking.refuse_without_packages(plan.checked.study.tracking.model_dump())
     reach.note(plan)
     write_specifications(plan, keys)
     missing = plan.missing(keys)

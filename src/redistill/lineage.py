@@ -5,12 +5,15 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from redistill.config import compose, schema
 from redistill.errors import ConfigError, RedistillError
 from redistill.provenance import record, store
 from redistill.provenance.parts import Parts
+
+if TYPE_CHECKING:
+    from torch.nn import Module
 
 UNKNOWN = "not in configs/sources.yaml any more"
 
@@ -61,6 +64,17 @@ class Finished:
     @property
     def is_text(self) -> bool:
         return bool(self.task["input"] == "text")
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that a text was cut at."""
+        return int(self.upstream[self.parts["inputs"]["tokens"]]["config"]["max_length"])
+
+    def model(self) -> "Module":
+        """Its model with trained weights, in eval mode, on the CPU in float32."""
+        from redistill.models.load import load_run
+
+        return load_run(self.folder, {**self.config["runtime"], "device": "cpu", "portable": False})
 
     @property
     def task_title(self) -> str:

@@ -1,10 +1,11 @@
-"""What a finished run says of examples of the user's own: texts of a table, or pictures of a folder."""
+"""What a finished run, or its export in ONNX, says of examples of the user's own: texts of a table, or pictures."""
 
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from redistill.deploy.folder import Exported
 from redistill.errors import RedistillError, nearest, writing
 from redistill.lineage import Finished
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
+Model: TypeAlias = Finished | Exported
 BATCH = 64  # examples; those of a kind of task that takes more memory come one by one
 # what pandas reads a file with, by its ending
 READERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -21,7 +23,7 @@ READERS: dict[str, tuple[str, dict[str, Any]]] = {
 SPLIT = "dev"  # what the examples are called on the way
 
 
-def predict(run: Finished, given: "Path | DataFrame", text: str = "text", pair: str | None = None) -> "DataFrame":
+def predict(run: Model, given: "Path | DataFrame", text: str = "text", pair: str | None = None) -> "DataFrame":
     """What a run says of every example, in their order.
 
     Of classes, `prediction` is a label, and there is a column for each label with its probability; of scores,
@@ -85,10 +87,9 @@ def _read(file: Path) -> "DataFrame":
     return table
 
 
-def _of_texts(run: Finished, table: "DataFrame", text: str, pair: str | None, work: Path) -> "DataFrame":
+def _of_texts(run: Model, table: "DataFrame", text: str, pair: str | None, work: Path) -> "DataFrame":
     import pandas as pd
 
-    from redistill.card import max_length
     from redistill.data.tokenise import tokenise
 
     columns = {"text": text} | ({"text_pair": pair} if pair else {})
@@ -99,7 +100,7 @@ def _of_texts(run: Finished, table: "DataFrame", text: str, pair: str | None, wo
     given = pd.DataFrame({name: table[column].astype(str) for name, column in columns.items()})
     given = given.assign(id=[str(i) for i in range(len(table))], label=None)
     given.to_parquet(work / f"{SPLIT}.parquet", index=False)
-    counted = tokenise({"max_length": max_length(run)}, {"dataset": work, "tokenizer": run.folder}, work)
+    counted = tokenise({"max_length": run.max_length}, {"dataset": work, "tokenizer": run.folder}, work)
     said = _said(run, {"dataset": work, "tokens": work}, table)
     said.attrs["cut"] = counted["cut"]
     return said
@@ -117,7 +118,7 @@ def _check(table: "DataFrame", column: str) -> None:
         )
 
 
-def _of_pictures(run: Finished, given: Path, work: Path) -> "DataFrame":
+def _of_pictures(run: Model, given: Path, work: Path) -> "DataFrame":
     import pandas as pd
 
     from redistill.data.listing import read
@@ -138,16 +139,13 @@ def _of_pictures(run: Finished, given: Path, work: Path) -> "DataFrame":
     return _said(run, {"dataset": work}, pd.DataFrame({"file": names}))
 
 
-def _said(run: Finished, inputs: dict[str, Path], table: "DataFrame") -> "DataFrame":
+def _said(run: Model, inputs: dict[str, Path], table: "DataFrame") -> "DataFrame":
     from redistill.data import examples
-    from redistill.models import load
     from redistill.models.predict import predictions
 
-    task, runtime = run.task, {**run.config["runtime"], "device": "cpu", "portable": False}
-    model = load.load_run(run.folder, runtime)
-    data = examples.load(task, inputs, [SPLIT], run.config["evaluation"]["transforms"])
+    data = examples.load(run.task, inputs, [SPLIT], run.config["evaluation"]["transforms"])
     size = BATCH if run.is_text else min(BATCH, run.config["evaluation"]["batch_size"])
-    return _in_words(predictions(model, data, task, size, "cpu").to_pandas(), task, table)
+    return _in_words(predictions(run.model(), data, run.task, size, "cpu").to_pandas(), run.task, table)
 
 
 def _in_words(said: "DataFrame", task: dict[str, Any], table: "DataFrame") -> "DataFrame":

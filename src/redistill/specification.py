@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ def write_specifications(plan: Plan, keys: Iterable[str] | None = None) -> None:
             "given": {name: path.resolve().as_posix() for name, path in node.given.items()},
             "plugins": plugins, "checkpoints": plan.checked.study.checkpoints.model_dump(),
             "workers": plan.checked.study.loading.workers,
+            "tracking": {**plan.checked.study.tracking.model_dump(), "study": plan.checked.around or plan.checked.name},
         }  # fmt: skip
         file = specification(plan.root, node.key)
         text = canonical(value)
@@ -50,7 +51,7 @@ def _code_now(planned: dict[str, str]) -> dict[str, str]:
 @dataclass(frozen=True)
 class Specification:
     """What a job is told: the node, the folders of its inputs, the files of the user's that it reads, and how often to
-    save a run in progress, and how many processes load its images.
+    save a run in progress, how many processes load its images, and where its curves are also written.
     """
 
     node: Node
@@ -58,6 +59,7 @@ class Specification:
     given: dict[str, Path]
     checkpoints: dict[str, Any]
     workers: int
+    tracking: dict[str, Any] = field(default_factory=dict)
 
 
 def read_specification(root: Path, key: str) -> Specification:
@@ -85,4 +87,4 @@ def read_specification(root: Path, key: str) -> Specification:
         )
     inputs = {role: root / folder for role, folder in value["input_folders"].items()}
     given = {name: Path(path) for name, path in value["given"].items()}
-    return Specification(node, inputs, given, value["checkpoints"], value["workers"])
+    return Specification(node, inputs, given, value["checkpoints"], value["workers"], value.get("tracking", {}))

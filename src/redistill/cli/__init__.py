@@ -12,7 +12,8 @@ from redistill.provenance import lease
 
 __all__ = ["app", "main"]
 
-for group in ("studies", "surroundings", "picturing", "making", "auditing", "asking", "claims", "sharing", "exporting"):
+for group in ("studies", "surroundings", "picturing", "starting", "making", "measuring", "auditing", "asking", "claims",
+              "sharing", "exporting", "tracking"):  # fmt: skip
     import_module(f"redistill.cli.{group}")
 
 

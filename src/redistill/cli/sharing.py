@@ -17,6 +17,7 @@ from redistill.cli.application import (
     app,
     plan_of_experiment,
     root_of_project,
+    run_or_experiment,
 )
 from redistill.cli.overview import SHARE
 from redistill.errors import RedistillError
@@ -30,19 +31,29 @@ PANEL = SHARE
 
 @app.command(rich_help_panel=PANEL)
 def export(run: RunArgument,
-           to: Annotated[Path | None, typer.Option("--to", help="Folder to write; exports/KEY if not given")] = None,
+           form: Annotated[str, typer.Option("--to", help="`hub`, `onnx` in float32, or `int8`")] = "hub",
+           to: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write; one in exports/ if not "
+                         "given")] = None,
            licence: Annotated[str | None, typer.Option("--licence", help="Licence of the model")] = None,
            language: Annotated[str | None, typer.Option("--language", help="Of the texts, such as en")] = None,
            force: Annotated[bool, typer.Option("--force", help="Replace an export that differs")] = False,
            task: TaskOption = None, seed: Annotated[int, typer.Option("--seed", help="Seed")] = 0,
            changes: SetOption = None, study: StudyOption = DEFAULT_STUDY,
            trust_plugins: TrustOption = False) -> None:  # fmt: skip
-    """Make a folder for the Hugging Face hub of a finished run: weights, tokenizer, model card; verified first."""
+    """Make a folder of a finished run, verified first: for the Hugging Face hub, or in ONNX, in float32 or int8."""
+    from redistill.export import HUB, KINDS
     from redistill.export import export as export_run
 
+    if form not in KINDS:
+        raise RedistillError(f"--to takes {', '.join(KINDS)}, not `{form}`: name the folder to write with -o")
     key, title = _run_meant(run, study, task, seed, changes)
-    folder, written = export_run(root_of_project(), key, to, licence, language, force, title)
+    folder, written = export_run(root_of_project(), key, to, licence, language, force, title, form)
     print(f"{folder}: {'written' if written else 'as it was'}")
+    if form != HUB:
+        from redistill.deploy.folder import scores_in
+        from redistill.deploy.verify import in_words
+
+        print(in_words(scores_in(folder)))
 
 
 def _run_meant(run: str, study: str, task: str | None, seed: int, changes: list[str] | None) -> tuple[str, str]:
@@ -56,7 +67,8 @@ def _run_meant(run: str, study: str, task: str | None, seed: int, changes: list[
 
 
 @app.command(rich_help_panel=PANEL)
-def predict(run: RunArgument,
+def predict(run: Annotated[str, typer.Argument(help="Key of a finished run, an experiment, or an exported folder",
+                                           autocompletion=run_or_experiment)],
             given: Annotated[Path, typer.Argument(help="Table of texts (.csv, .tsv, .jsonl, .parquet), or pictures")],
             to: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; else it is printed")] = None,
             text: Annotated[str, typer.Option("--text", help="Column of the text")] = "text",
@@ -64,13 +76,17 @@ def predict(run: RunArgument,
             task: TaskOption = None, seed: Annotated[int, typer.Option("--seed", help="Seed")] = 0,
             changes: SetOption = None, study: StudyOption = DEFAULT_STUDY,
             trust_plugins: TrustOption = False) -> None:  # fmt: skip
-    """Say what a finished run makes of your own texts or pictures, as CSV; masks as PNG files of a folder."""
+    """Say what a run, or its ONNX folder, makes of your own texts or pictures, as CSV; masks as PNG files."""
+    from redistill.deploy import folder
     from redistill.lineage import finished
     from redistill.predict import predict as said_by
     from redistill.predict import write
 
-    key, title = _run_meant(run, study, task, seed, changes)
-    said = said_by(finished(root_of_project(), key, title), given, text, pair)
+    if folder.is_exported(Path(run)):
+        said = said_by(folder.read(Path(run)), given, text, pair)
+    else:
+        key, title = _run_meant(run, study, task, seed, changes)
+        said = said_by(finished(root_of_project(), key, title), given, text, pair)
     write(said, to)
     if said.attrs.get("cut"):
         print(f"{said.attrs['cut']} texts were longer than the run reads and were cut", file=sys.stderr)

@@ -39,12 +39,14 @@ def check_experiment(
     around = compose.validate(schema.Study, compose.read(root, "studies", study))
     data = {
         "title": name, "runtime": around.runtime.model_dump(), "checkpoints": around.checkpoints.model_dump(),
-        "loading": around.loading.model_dump(),
+        "loading": around.loading.model_dump(), "tracking": around.tracking.model_dump(),
         "plugins": {n: p.model_dump() for n, p in around.plugins.items()},
         "tables": {"run": {"title": name, "tasks": tasks, "seeds": seeds, "rows": [{"experiment": name}]}},
     }  # fmt: skip
     place = compose.read(root, "experiments", name).place(())
-    return _checked(root, name, Document(data, {(): place}), changes, published=False)
+    checked = _checked(root, name, Document(data, {(): place}), changes, published=False)
+    checked.around = study
+    return checked
 
 
 def tasks_of(root: Path, experiment: str, study: str) -> list[str]:

@@ -53,6 +53,7 @@ class Checked:
     given: dict[str, dict[str, Path]] = field(default_factory=dict)  # by source: files of a folder of the user's
     whole: dict[str, Path] = field(default_factory=dict)  # by source: a user's folder that is read where it lies
     no_data: dict[str, str] = field(default_factory=dict)  # tasks that such a folder has no data for, and why
+    around: str | None = None  # where an experiment was checked alone: the study whose runtime it has
 
     def experiment(self, name: str, task: str) -> schema.Experiment:
         return self.recipes[name, self.trained(task)].experiment

@@ -48,6 +48,7 @@ from redistill.config.schema.study import Stopping as Stopping
 from redistill.config.schema.study import Study as Study
 from redistill.config.schema.study import Submission as Submission
 from redistill.config.schema.study import Table as Table
+from redistill.config.schema.study import Tracking as Tracking
 from redistill.config.schema.task import AnySplits as AnySplits
 from redistill.config.schema.task import OfficialSplits as OfficialSplits
 from redistill.config.schema.task import Pool as Pool

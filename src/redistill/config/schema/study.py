@@ -153,6 +153,15 @@ class Reproduction(Strict):
     )
 
 
+class Tracking(Strict):
+    """Where curves and scores of the study's runs are also written. Changes no number and no key."""
+
+    tensorboard: bool = Field(False, description="Event files in `tracking/tensorboard`; needs `redistill[tracking]`")
+    mlflow: str | None = Field(
+        None, description="A folder of the project, or a tracking URI of MLflow; needs `redistill[tracking]`"
+    )
+
+
 class Study(Strict):
     """Tables, from experiments, tasks and seeds."""
 
@@ -169,4 +178,5 @@ class Study(Strict):
     reproduction: Reproduction = Field(
         default=Reproduction(), description="What `redistill audit --level rerun` takes for the same; changes no key"
     )
+    tracking: Tracking = Field(default=Tracking(), description="Where runs are also written: TensorBoard, MLflow")
     stopping: Stopping | None = Field(None, description="When no more runs are made; changes no number and no key")
