@@ -10,7 +10,7 @@ from redistill.interruption import EXIT, Interrupted
 __all__ = ["app", "main"]
 
 # as --help shows them
-for group in ("studies", "surroundings", "picturing", "making", "auditing", "asking", "claims", "sharing", "exporting"):
+for group in ("studies", "surroundings", "picturing", "reporting", "making", "auditing", "asking", "claims", "sharing", "exporting"):
     import_module(f"redistill.cli.{group}")
 
 

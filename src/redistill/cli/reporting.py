@@ -1,0 +1,42 @@
+"""Commands that show a study: as a page, and as figures for papers."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from redistill.cli.application import DEFAULT_STUDY, StudyArgument, app, root_of_project
+
+PANEL = "Look"
+
+
+@app.command(rich_help_panel=PANEL)
+def report(study: StudyArgument = DEFAULT_STUDY,
+           output: Annotated[Path | None, typer.Option("--output", "-o", help="File; results/STUDY/report.html if not "
+                             "given")] = None,
+           folder: Annotated[Path | None, typer.Option("--pages", help="Folder for the same as several files, for a web "
+                             "server")] = None) -> None:  # fmt: skip
+    """Write a study as one page that opens offline: tables whose numbers open, pictures, times, licences."""
+    from redistill.report.write import write
+
+    file, made = write(root_of_project(), study, output, folder)
+    print(f"{file}: {len(made.overview['cells'])} numbers, {file.stat().st_size / 1e6:.1f} MB")
+    for line in made.cut:
+        print(f"  {line}")
+
+
+@app.command(rich_help_panel=PANEL)
+def figure(study: StudyArgument,
+           name: Annotated[str, typer.Argument(help="bars, pareto, gap, pairs, curves, reliability, confusion; table")],
+           form: Annotated[str, typer.Option("--format", "-f", help="svg, pdf or png; tex of a table")] = "",
+           output: Annotated[Path | None, typer.Option("--output", "-o", help="File; STUDY-NAME.FORMAT if not given")] = None,
+           table: Annotated[str | None, typer.Option("--table", "-T", help="Table; the first if not given")] = None,
+           column: Annotated[str | None, typer.Option("--column", "-c", help="Column; the first if not given")] = None,
+           row: Annotated[str | None, typer.Option("--row", "-r", help="Row, for curves, reliability, confusion")] = None,
+           cost: Annotated[str, typer.Option("--cost", help="Of pareto: parameters, operations, bytes, milliseconds")] = (
+               "parameters")) -> None:  # fmt: skip
+    """Draw one figure of a study for a paper, as SVG, PDF or PNG; or a table for LaTeX, the best marked where it is."""
+    from redistill.report.figures import TABLE, draw
+
+    chosen = form or (output.suffix.lstrip(".") if output is not None and output.suffix else "tex" if name == TABLE else "svg")
+    print(draw(root_of_project(), study, name, chosen, output, table, column, row, cost))
