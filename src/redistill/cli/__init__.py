@@ -10,7 +10,9 @@ from redistill.interruption import EXIT, Interrupted
 __all__ = ["app", "main"]
 
 # as --help shows them
-for group in ("studies", "surroundings", "picturing", "reporting", "making", "auditing", "asking", "claims", "sharing", "exporting"):
+GROUPS = ("studies", "surroundings", "picturing", "reporting", "making", "auditing", "asking", "claims", "sharing",
+          "exporting")  # fmt: skip
+for group in GROUPS:
     import_module(f"redistill.cli.{group}")
 
 

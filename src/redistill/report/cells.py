@@ -158,5 +158,3 @@ def _task(run: Thing, dataset: Thing | None) -> dict[str, Any]:
     """What is predicted, as the run's config says it, or the data set's."""
     said = _config(run).get("task") or (dataset.parts["config"] if dataset else {})
     return dict(said)
-
-

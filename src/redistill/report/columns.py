@@ -30,9 +30,7 @@ def looked(study: Study, table: str) -> Looked:
     """
     rows, roles = study.rows(table), parts(study, table)
     keys = [c["key"] for c in study.tables[table]["columns"]]
-    samples = {
-        key: column(study, table, key, [row["name"] for row in rows if row["cells"].get(key)]) for key in keys
-    }
+    samples = {key: column(study, table, key, [row["name"] for row in rows if row["cells"].get(key)]) for key in keys}
     means = {key: {row["name"]: row["cells"][key]["mean"] for row in rows if row["cells"].get(key)} for key in keys}
     return Looked(
         table, roles, samples, {key: pairs(of, means[key]) for key, of in samples.items() if of is not None},

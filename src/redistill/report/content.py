@@ -162,7 +162,9 @@ def _pictures(study: Study, opened: list[Content], cut: list[str]) -> dict[int, 
                 left -= size
                 found[number] = [{"id": title, "image": _address(file.read_bytes())} for file, title in files]
     if without:
-        cut.append(f"Pictures of predictions are shown for {len(found)} of {len(found) + without} numbers that have them.")
+        cut.append(
+            f"Pictures of predictions are shown for {len(found)} of {len(found) + without} numbers that have them."
+        )
     return found
 
 
@@ -193,7 +195,9 @@ def _at(study: Study, opened: list[Content], pictures: dict[int, list[Content]],
     found = {}
     for name, some in shards(shown):
         wanted = {one for cell in some for one in cell.get("wanted", ())}
-        found[name] = packed({"cells": some, "inputs": {key: examples[key] for key in sorted(wanted & examples.keys())}})
+        found[name] = packed(
+            {"cells": some, "inputs": {key: examples[key] for key in sorted(wanted & examples.keys())}}
+        )
     return found
 
 
@@ -220,7 +224,9 @@ def _said(opened: list[Content], level: Level) -> list[str]:
     found = []
     disagreeing = [len(cell["disagree"]["examples"]) for cell in opened if "disagree" in cell]
     if any(n > level.examples for n in disagreeing):
-        found.append(f"Of the examples on which teacher and student disagree, at most {level.examples} a number are shown.")
+        found.append(
+            f"Of the examples on which teacher and student disagree, at most {level.examples} a number are shown."
+        )
     if any(cell.get("curves") for cell in opened):
         found.append(f"Curves have at most {level.points} points, which lie evenly over all that were logged.")
     if any(len(cell.get("curves", ())) > level.seeds for cell in opened):

@@ -6,7 +6,6 @@ published. Speed is read where somebody measured it: store/latency/KEY.json, and
 
 import json
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from redistill.errors import RedistillError
@@ -16,7 +15,12 @@ from redistill.report.reading import Content, Study
 
 WEIGHTS = "model.safetensors"
 SPEED = ("form", "batch_size", "milliseconds", "per_second", "bytes", "score", "threads", "device")
-SAME = {"latency_ms": "milliseconds", "throughput": "per_second", "variant": "form", "examples_per_second": "per_second"}
+SAME = {
+    "latency_ms": "milliseconds",
+    "throughput": "per_second",
+    "variant": "form",
+    "examples_per_second": "per_second",
+}
 
 
 def of_run(study: Study, key: str) -> Content:
@@ -126,5 +130,3 @@ def _of_model(model: Any, task: dict[str, Any], length: int) -> float:
 def _longer(ids: Any, length: int) -> Any:
     """A blank text (1, T) as one of so many tokens."""
     return ids[:, :1].expand(1, max(length, 1)).contiguous()
-
-

@@ -1,13 +1,14 @@
 """Pictures of a study for papers: SVG, PDF and PNG by the same charts as the report's, and tables for LaTeX."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from redistill.errors import RedistillError, nearest
 from redistill.questions.state import Place
 from redistill.report import charts, costs
-from redistill.report.columns import looked
+from redistill.report.columns import Looked, looked
 from redistill.report.curves import curves
 from redistill.report.latex import latex
 from redistill.report.numbers import points, short
@@ -18,6 +19,10 @@ from redistill.report.said import calibration, confusion, said
 WIDTH = 460  # points of a picture: a page's text is about as wide
 FORMATS = ("svg", "pdf", "png", "tex")
 TABLE = "table"
+
+
+class NothingToDrawError(RedistillError):
+    """What a figure would show is not there."""
 
 
 class Asked:
@@ -49,7 +54,9 @@ class Asked:
         cells = [(self.table, name, self.column) for name in ([self.row] if self.row else reversed(self.rows))]
         place = next((cell for cell in cells if cell in self.study.published.cells), None)
         if place is None:
-            raise RedistillError(f"{self.study.name} has no number in {self.table} / {self.row or 'any row'} / {self.column}")
+            raise RedistillError(
+                f"{self.study.name} has no number in {self.table} / {self.row or 'any row'} / {self.column}"
+            )
         return place
 
 
@@ -98,6 +105,19 @@ def draw(
     return file
 
 
+def of_table(study: Study, of: Looked) -> dict[str, charts.Chart]:
+    """The pictures of a table's first column, and its gaps, as far as there is something to draw."""
+    asked, found = Asked(study, of.name, None, None), dict[str, charts.Chart]()
+    for name, made in (
+        ("bars", _bars),
+        ("pareto", lambda one: _pareto(one, "parameters")),
+        ("gap", lambda one: _gap(one, of)),
+    ):
+        with suppress(NothingToDrawError):
+            found[name] = made(asked)
+    return found
+
+
 def rendered(specification: dict[str, Any], form: str) -> str | bytes:
     """A chart as SVG, PDF or PNG. Nothing is fetched for it: its rows are in it."""
     import vl_convert
@@ -112,12 +132,23 @@ def rendered(specification: dict[str, Any], form: str) -> str | bytes:
 def _row(cell: Content, label: str, part: Part) -> Content:
     mean, low, high = (100 * (cell["mean"] if cell[end] is None else cell[end]) for end in ("mean", "low", "high"))
     spread = "" if cell["std"] is None else f" ± {points(cell['std'])}"
-    return {"label": label, "role": part.role, "y": mean, "low": low, "high": high, "shown": points(cell["mean"]) + spread}
+    return {
+        "label": label,
+        "role": part.role,
+        "y": mean,
+        "low": low,
+        "high": high,
+        "shown": points(cell["mean"]) + spread,
+    }
 
 
 def _bars(asked: Asked) -> charts.Chart:
     roles = parts(asked.study, asked.table)
-    rows = [_row(cell, row["label"], roles[name]) for name, row in asked.rows.items() if (cell := row["cells"].get(asked.column))]
+    rows = [
+        _row(cell, row["label"], roles[name])
+        for name, row in asked.rows.items()
+        if (cell := row["cells"].get(asked.column))
+    ]
     _some(rows, asked, "no row has a number in this column")
     return charts.bars(rows, asked.title, WIDTH)
 
@@ -137,13 +168,15 @@ def _pareto(asked: Asked, cost: str) -> charts.Chart:
     for name, row in asked.rows.items():
         cell, x = row["cells"].get(asked.column), of(name)
         if cell and x:
-            rows.append({**_row(cell, row["label"], roles[name]), "x": x, "cost": short(x), "named": True})
+            spread = 100 * (cell["std"] or 0.0)
+            drawn = _row(cell, row["label"], roles[name])
+            rows.append({**drawn, "low": drawn["y"] - spread, "high": drawn["y"] + spread, "x": x, "cost": short(x)})
     _some(rows, asked, f"{title} are not known here of two rows or more", least=2)
     best = float("-inf")
     for one in sorted(rows, key=lambda row: (row["x"], -row["y"])):
         one["front"] = one["y"] > best
         best = max(best, one["y"])
-    return charts.pareto(rows, title, asked.title, WIDTH)
+    return charts.pareto(charts.named(rows, len(rows) <= 14), title, asked.title, WIDTH)
 
 
 def _first(asked: Asked, name: str) -> Content:
@@ -157,8 +190,8 @@ def _speed(asked: Asked, name: str) -> float | None:
     return float(lines[0]["milliseconds"]) if lines else None
 
 
-def _gap(asked: Asked) -> charts.Chart:
-    of, rows = looked(asked.study, asked.table), list[Content]()
+def _gap(asked: Asked, of: Looked | None = None) -> charts.Chart:
+    of, rows = of or looked(asked.study, asked.table), list[Content]()
     for one in of.gaps:
         if one["share"] is not None and (asked.given is None or one["column"] == asked.column):
             low, high = (one["share"] if one[end] is None else one[end] for end in ("low", "high"))
@@ -171,16 +204,18 @@ def _gap(asked: Asked) -> charts.Chart:
 def _pairs(asked: Asked) -> charts.Chart:
     of = looked(asked.study, asked.table)
     rows = []
+    order = list(dict.fromkeys(name for one in of.pairs.get(asked.column, ()) for name in (one["a"], one["b"])))
     for one in of.pairs.get(asked.column, ()):
         for a, b, sign in ((one["a"], one["b"], 1), (one["b"], one["a"], -1)):
             kind = "may be chance" if one["p"] >= 0.05 else "better" if sign > 0 else "worse"
             text = points(sign * one["difference"], "+")
-            rows.append({"a": asked.rows[a]["label"], "b": asked.rows[b]["label"], "kind": kind, "text": text, "said": text})
+            rows.append({"a": asked.rows[a]["label"], "b": asked.rows[b]["label"], "kind": kind, "text": text,
+                         "said": text, "place_a": order.index(a), "place_b": order.index(b)})  # fmt: skip
     _some(rows, asked, "the predictions of two rows or more are not in the store")
-    return charts.pairs(rows, alt_step(len({row["a"] for row in rows})), 24)
+    return charts.pairs(rows, across_of(len(order)), 24)
 
 
-def alt_step(rows: int) -> int:
+def across_of(rows: int) -> int:
     """Width of a picture with so many columns."""
     return max(200, 40 * rows)
 
@@ -213,10 +248,15 @@ def _confusion(asked: Asked) -> charts.Chart:
         for i, line in enumerate(found["counts"]):
             for j, count in enumerate(line):
                 share = count / sum(line) if sum(line) else 0.0
-                rows.append({"label": labels[i], "said": labels[j], "count": count, "share": share, "strong": share > 0.55,
-                             "text": f"{100 * share:.1f} %", "short": short(round(count / found["runs"])) if count else ""})  # fmt: skip
+                rows.append({"label": labels[i], "said": labels[j], "count": count, "share": share,
+                             "strong": share > 0.55, "text": f"{100 * share:.1f} %", 
+                             "short": _mean_count(count, found["runs"])})  # fmt: skip
     _some(rows, asked, f"{' / '.join(place)} has no classes that a matrix can show: give --row")
-    return charts.confusion(rows)
+    return charts.confusion(rows, angle=-40 if any(len(label) > 4 for label in labels) else 0)
+
+
+def _mean_count(count: int, runs: int) -> str:
+    return "" if not count else "<1" if count < runs / 2 else short(round(count / runs))
 
 
 def _said(asked: Asked) -> list[Any]:
@@ -228,7 +268,7 @@ def _said(asked: Asked) -> list[Any]:
 
 def _some(rows: list[Content], asked: Asked, why: str, least: int = 1) -> None:
     if len(rows) < least:
-        raise RedistillError(f"{asked.study.name}, {asked.table}, {asked.column}: there is nothing to draw: {why}")
+        raise NothingToDrawError(f"{asked.study.name}, {asked.table}, {asked.column}: there is nothing to draw: {why}")
 
 
 FIGURES: dict[str, Callable[..., charts.Chart]] = {

@@ -4,18 +4,31 @@ import csv
 import io
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
-from redistill.exports import facts, licences
 from redistill.errors import RedistillError
+from redistill.exports import facts, licences
 from redistill.report.content import Report
 from redistill.report.numbers import p_of, points, seconds_of, short, size
 from redistill.report.reading import Content
 from redistill.report.rows import TEACHER
 
 BADGES = {"reproduced": "good", "not reproduced": "bad"}
+DECLARED = (
+    "Declared comparisons were named in the study before it was made: hierarchical paired bootstrap over seeds and "
+    "examples, p after Holm's correction over the table; significant from 5 seeds on."
+)
+UNDECLARED = (
+    "The picture has every row against every other, which nobody declared beforehand: it is for looking around, with fewer "
+    "draws, and with p corrected over all pairs of the column."
+)
+PUBLISHED = (
+    "Published numbers are others' own; they are marked as published wherever they stand. The margin is how far a number "
+    "may lie from the published one and still count as reproduced."
+)
 COST_NOTE = (
-    "The dashed line joins what nothing else beats: no row is both cheaper and better than a row on it. A point opens its "
-    "number."
+    "The dashed line joins what nothing else beats: no row is both cheaper and better than a row on it. A point "
+    "opens its number."
 )
 
 
@@ -54,7 +67,8 @@ def gap_rows(report: Report) -> list[Content]:
             if one["share"] is not None:
                 share = one["share"]
                 low, high = (share if end is None else end for end in (one["low"], one["high"]))
-                found.append({"label": labels[one["row"]], "column": columns[one["column"]], "share": share,
+                found.append({"table": report.study.tables[name]["title"], "label": labels[one["row"]],
+                              "column": columns[one["column"]], "share": share,
                               "low": max(low, -100.0), "high": min(high, 250.0), "said": _percent(one)})  # fmt: skip
     return found
 
@@ -80,10 +94,10 @@ def _gaps(report: Report) -> Content | None:
         return None
     said = [
         "How much of the way from the student alone to its teacher each distilled student has gone: 0 % is the student "
-        "trained alone, 100 % the teacher. In brackets the 95 % interval by the paired bootstrap; a gap that may be none "
-        "has no share.",
+        "trained alone, 100 % the teacher. In brackets the 95 % interval by the paired bootstrap; a gap that may be "
+        "none has no share.",
     ]
-    headings = ["row", "column", "student alone", "teacher", "gap in points", "closed", ""]
+    headings = ["row", "column", "student alone", "teacher", "gap in points", "closed", "remark"]
     grid = part("gaps-grid", "Teacher-student gap that is closed", headings, lines, {4, 5})
     return _section("gap", "Gap recovered", said, [grid], "gap" if gap_rows(report) else "",
                     "Share of the gap that is closed, with 95 % intervals", gap_rows(report))  # fmt: skip
@@ -115,8 +129,8 @@ def _costs(report: Report) -> Content | None:
     if not any(line[8]["text"] for line in lines):
         lines, headings, numeric = [line[:8] for line in lines], headings[:8], numeric - {8}
     said = [COST_NOTE, "FLOPs are those of one forward pass, a text as long as its task lets it be."]
-    return _section("costs", "Size, speed and score", said, [part("costs-grid", "What each row's model costs", headings, lines, numeric)],
-                    "pareto", "Score against cost")  # fmt: skip
+    grid = part("costs-grid", "What each row's model costs", headings, lines, numeric)
+    return _section("costs", "Size, speed and score", said, [grid], "pareto", "Score against cost")
 
 
 def _speed(line: Content) -> str:
@@ -145,15 +159,14 @@ def _pairs(report: Report) -> Content | None:
     said = []
     parts = []
     if lines:
-        said.append("Declared comparisons were named in the study before it was made: hierarchical paired bootstrap over seeds "
-                    "and examples, p after Holm's correction over the table; significant from 5 seeds on.")  # fmt: skip
-        headings = ["row", "against", "column", "difference in points", "95 % interval", "p (Holm)", "smallest detectable",
-                    "seeds", "verdict"]  # fmt: skip
+        said.append(DECLARED)
+        headings = ["row", "against", "column", "difference in points", "95 % interval", "p (Holm)",
+                    "smallest detectable", "seeds", "verdict"]  # fmt: skip
         parts.append(part("pairs-grid", "Declared comparisons", headings, lines, {3, 5, 6, 7}))
     if report.overview["pairs"]:
-        said.append("The picture has every row against every other, which nobody declared beforehand: it is for looking around, "
-                    "with fewer draws, and with p corrected over all pairs of the column.")  # fmt: skip
-    return _section("significance", "Significance between rows", said, parts, "pairs" if report.overview["pairs"] else "",
+        said.append(UNDECLARED)
+    return _section("significance", "Significance between rows", said, parts,
+                    "pairs" if report.overview["pairs"] else "",
                     "Every row against every other, in points")  # fmt: skip
 
 
@@ -175,9 +188,12 @@ def _claims(report: Report) -> Content | None:
             value(one["label"]), value(one["source"]), value(one["reason"]),
         ])  # fmt: skip
     headings = ["row", "table", "column", "published", "here", "verdict", "whose", "source", "why"]
-    said = ["Published numbers are others' own; they are marked as published wherever they stand. The margin is how far a "
-            "number may lie from the published one and still count as reproduced."]  # fmt: skip
-    return _section("published", "Published numbers", said, [part("claims-grid", "Published numbers beside the study's own", headings, lines, {3, 4})])
+    return _section(
+        "published",
+        "Published numbers",
+        [PUBLISHED],
+        [part("claims-grid", "Published numbers beside the study's own", headings, lines, {3, 4})],
+    )
 
 
 def _submissions(report: Report) -> Content | None:
@@ -200,14 +216,17 @@ def _making(report: Report) -> Content:
     if making.get("recorded"):
         at_once = making["seconds"] / max(making["wall"], 1e-9)
         said.append(
-            f"{making['recorded']} things took {seconds_of(making['seconds'])} of jobs in {seconds_of(making['wall'])}, "
+            f"{making['recorded']} things took {seconds_of(making['seconds'])} of jobs in "
+            f"{seconds_of(making['wall'])}, "
             f"{at_once:.1f} at once, and {seconds_of(making['core_seconds'])} of cores."
         )
         if making["cut"]:
             said.append(f"The picture has the longest {len(making['bars'])}; {making['cut']} short ones are left out.")
     else:
         said.append("There are no records of its making here: `redistill pull` brings them.")
-    grid = part("making-grid", "Things by kind", ["kind", "things", "time"], lines, {1, 2}, folded="Things by kind, as a table")
+    grid = part(
+        "making-grid", "Things by kind", ["kind", "things", "time"], lines, {1, 2}, folded="Things by kind, as a table"
+    )
     return _section("making", "How it was made", said, [grid], "making", "What is made of what, and who was made when")
 
 
@@ -219,7 +238,8 @@ def _licences(report: Report) -> Content | None:
     groups = licences.GROUPS
     lines = [
         [value(one.name), value(groups[one.group]), value(one.version), value(one.licence),
-         value("; ".join(one.flags), badge="bad" if one.flags else None), value(one.citation), value(one.url, link=one.url)]
+         value("; ".join(one.flags), badge="bad" if one.flags else None), value(one.citation),
+         value(_host(one.url), link=one.url)]
         for one in owed
     ]  # fmt: skip
     for line in lines:
@@ -230,7 +250,12 @@ def _licences(report: Report) -> Content | None:
             else f"None of {len(owed)} has a licence that is unknown, for research only or proprietary.",
             "A package's licence is what its metadata states."]  # fmt: skip
     headings = ["what", "group", "version", "licence", "look at", "to cite", "page"]
-    return _section("licences", "Licences and citations", said, [part("licences-grid", "What was used, and what it asks for", headings, lines)])
+    return _section(
+        "licences",
+        "Licences and citations",
+        said,
+        [part("licences-grid", "What was used, and what it asks for", headings, lines)],
+    )
 
 
 def _facts(report: Report) -> facts.Study:
@@ -239,6 +264,10 @@ def _facts(report: Report) -> facts.Study:
     sources = {key: facts.source(known, t.kind, t.title, t.parts["config"])
                for key, t in study.things.items() if t.kind in ("data", "model")}  # fmt: skip
     return facts.Study(study.published, study.title, {}, sources)
+
+
+def _host(address: str) -> str:
+    return urlsplit(address).hostname or ""
 
 
 def _time(seconds: float | None) -> str:

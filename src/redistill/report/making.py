@@ -89,6 +89,7 @@ def machines(study: Study) -> list[str]:
 def _machine(machine: dict[str, Any], environment: dict[str, Any]) -> str:
     devices = Counter(machine.get("devices", ()))
     named = [f"{n} × {name}" if n > 1 else name for name, n in devices.items()]
-    parts = [machine.get("processor") or machine.get("machine", ""), f"{machine['cores']} cores" if machine.get("cores") else "",
+    cores = f"{machine['cores']} cores" if machine.get("cores") else ""
+    parts = [machine.get("processor") or machine.get("machine", ""), cores,
              *named, machine.get("system", ""), f"Python {environment.get('python', '')}"]  # fmt: skip
     return ", ".join(part for part in parts if part)

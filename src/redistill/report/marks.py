@@ -12,8 +12,8 @@ from redistill.tables.statistics import holm
 
 BEST, SECOND = "best", "second best"
 SAID = (
-    f"Best student bold, second best underlined: only where it is better than the next one with p < {STAR_P} (Holm) from "
-    f"{STAR_SEEDS} seeds or more. Teachers and floors are not ranked."
+    f"Best student bold, second best underlined: only where it is better than the next one with p < {STAR_P} (Holm) "
+    f"from {STAR_SEEDS} seeds or more. Teachers and floors are not ranked."
 )
 
 

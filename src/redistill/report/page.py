@@ -72,7 +72,7 @@ def specifications() -> dict[str, Any]:
     made = {
         "bars": charts.bars(), "pareto": charts.pareto(), "gap": charts.gap(), "pairs": charts.pairs(),
         "making": charts.making(), "lines": charts.lines(), "reliability": charts.reliability(),
-        "confusion": charts.confusion(), "confusion-fine": charts.confusion(size=26), "scatter": charts.scatter(),
+        "confusion": charts.confusion(), "confusion-long": charts.confusion(angle=-40), "scatter": charts.scatter(),
     }  # fmt: skip
     return {name: charts.finished(chart, name) for name, chart in made.items()}
 
@@ -115,11 +115,15 @@ def _policy(scripts: list[str], styles: list[str], connect: str) -> str:
 
 def _rendered(report: Report, policy: str, head: str, tail: str) -> str:
     environment = Environment(
-        loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(ASSETS),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     tables = [_table(report, number) for number in range(len(report.overview["tables"]))]
     sections = grids(report)
-    contents = [*({"id": t["id"], "title": t["title"]} for t in tables), *({"id": s["id"], "title": s["title"]} for s in sections),
+    contents = [*({"id": one["id"], "title": one["title"]} for one in (*tables, *sections)),
                 {"id": "about", "title": "About this page"}]  # fmt: skip
     study = report.study
     return environment.get_template("page.html.j2").render(
@@ -133,7 +137,8 @@ def _cards(report: Report) -> list[Content]:
     study, making = report.study, report.making
     runs = {run.key for run in study.published.runs}
     found = [
-        {"what": "numbers", "number": f"{len(report.overview['cells']):,}", "note": f"in {_many(len(study.tables), 'table')}"},
+        {"what": "numbers", "number": f"{len(report.overview['cells']):,}",
+         "note": f"in {_many(len(study.tables), 'table')}"},
         {"what": "runs", "number": f"{len(runs):,}", "note": f"{len(study.things):,} things in all"},
     ]  # fmt: skip
     best = _best_gap(report)
@@ -143,7 +148,13 @@ def _cards(report: Report) -> list[Content]:
     if small is not None:
         found.append(small)
     if making.get("recorded"):
-        found.append({"what": "made in", "number": seconds_of(making["wall"]), "note": f"{seconds_of(making['core_seconds'])} of cores"})
+        found.append(
+            {
+                "what": "made in",
+                "number": seconds_of(making["wall"]),
+                "note": f"{seconds_of(making['core_seconds'])} of cores",
+            }
+        )
     if report.claims:
         right = sum(one["verdict"] == "reproduced" for one in report.claims)
         found.append({"what": "published numbers reproduced", "number": f"{right} of {len(report.claims)}", "note": ""})
@@ -173,7 +184,11 @@ def _smallest(report: Report) -> Content | None:
         for name, part in roles.items():
             big, own = sizes.get(part.teacher or ""), sizes.get(name)
             if big and own and big > own:
-                return {"what": "student beside teacher", "number": f"{100 * own / big:.0f} %", "note": f"{short(own)} of {short(big)} parameters"}
+                return {
+                    "what": "student beside teacher",
+                    "number": f"{100 * own / big:.0f} %",
+                    "note": f"{short(own)} of {short(big)} parameters",
+                }
     return None
 
 
@@ -218,8 +233,8 @@ def _cell(cells: list[Content], number: int | None, means: list[float]) -> Conte
     low, high = min(means), max(means)
     share = round(6 + 94 * (cell["mean"] - low) / (high - low)) if high > low else 0
     return {
-        "number": number, "mean": cell["mean"], "text": points(cell["mean"]), "n_seeds": cell["n_seeds"], "share": share,
-        "std": points(cell["std"]) if cell["std"] is not None else "", "mark": cell["mark"],
+        "number": number, "mean": cell["mean"], "text": points(cell["mean"]), "n_seeds": cell["n_seeds"],
+        "share": share, "std": points(cell["std"]) if cell["std"] is not None else "", "mark": cell["mark"],
         "mark_class": "best" if cell["mark"] == BEST else "second",
         "published": f"{cell['published']:g}" if cell.get("published") is not None else "",
     }  # fmt: skip
@@ -229,8 +244,8 @@ def _about(report: Report) -> list[str]:
     study = report.study
     made_on = machines(study)
     found = [
-        f"Made by redistill {__version__} from results/{study.name}/ and the store. Of what was read from the store, every "
-        f"file was found to be what the published manifests say: {len(study.hashed)} files.",
+        f"Made by redistill {__version__} from results/{study.name}/ and the store. Of what was read from the store, "
+        f"every file was found to be what the published manifests say: {len(study.hashed)} files.",
         "It is one file, opens offline, and asks for nothing from anywhere: its content security policy forbids it.",
     ]
     if made_on:
@@ -238,8 +253,8 @@ def _about(report: Report) -> list[str]:
     found += report.cut
     opened = [run for run in study.published.runs if study.file(study.things[run.key], "predictions.parquet") is None]
     if opened:
-        found.append(f"Of {len(opened)} of {len(study.published.runs)} runs nothing is in this store, so what they said is not "
-                     "shown: `redistill pull` brings it.")  # fmt: skip
+        found.append(
+            f"Of {len(opened)} of {len(study.published.runs)} runs nothing is in this store, so what they said is not "
+            "shown: `redistill pull` brings it."
+        )
     return found
-
-

@@ -6,7 +6,7 @@ from redistill.report.reading import Content
 from redistill.report.samples import Column, interval, p_of
 from redistill.tables.statistics import holm
 
-MOST = 24  # rows of a column that are compared with each other: the best ones
+MOST = 12  # rows of a column that are compared with each other: the best ones; of more pairs, draws could tell nothing
 
 
 def pairs(column: Column, means: dict[str, float]) -> list[Content]:

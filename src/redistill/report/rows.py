@@ -24,7 +24,9 @@ def parts(study: Study, table: str) -> dict[str, Part]:
     keys = _keys(study, table)
     owner = {key: name for name, runs in keys.items() for key in runs}
     taught = {name: _teachers(study, runs) for name, runs in keys.items()}
-    teaching = {key for other in study.tables for runs in _keys(study, other).values() for key in _teachers(study, runs)}
+    teaching = {
+        key for other in study.tables for runs in _keys(study, other).values() for key in _teachers(study, runs)
+    }
     found = {}
     for name, runs in keys.items():
         teacher = next((owner[key] for key in taught[name] if key in owner and owner[key] != name), None)

@@ -1,4 +1,4 @@
-"""What runs said of `dev`: which classes they took for which, how sure they were, where they differ from the teacher."""
+"""What runs said of `dev`: which classes they took for which, and how sure they were."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from redistill.evaluation.evaluate import counts_of
-from redistill.report.reading import Content, Study
 from redistill.provenance.published import Thing
+from redistill.report.reading import Content, Study
 
 Array = NDArray[Any]
 BINS = 10

@@ -17,7 +17,7 @@ from redistill.report.reading import Study
 from redistill.tables.sampled import of_runs
 from redistill.tables.statistics import Sampled
 
-DRAWS, DRAWS_OF_BOXES = 1_000, 100
+DRAWS, DRAWS_OF_BOXES = 4_000, 200
 Numbers = NDArray[np.float64]
 
 
@@ -52,7 +52,9 @@ def column(study: Study, table: str, name: str, rows: list[str]) -> Column | Non
         return None
     (examples,) = counts
     draws = DRAWS_OF_BOXES if METRICS[metric][0] == "detection" else DRAWS
-    return Column(list(found), _drawn(list(found.values()), examples, draws), [len(s) for s in found.values()], examples)
+    return Column(
+        list(found), _drawn(list(found.values()), examples, draws), [len(s) for s in found.values()], examples
+    )
 
 
 def _sampled(study: Study, place: Place, metric: str) -> tuple[list[Sampled], int] | None:

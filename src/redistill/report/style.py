@@ -1,4 +1,4 @@
-"""How pictures look: colours that the colour-blind tell apart (Okabe and Ito 2008), with shapes and dashes beside them."""
+"""How pictures look: colours that the colour-blind tell apart (Okabe and Ito 2008), shapes and dashes beside them."""
 
 from typing import Any
 
@@ -31,6 +31,7 @@ def look(paper: bool = False) -> dict[str, Any]:
     }  # fmt: skip
     head = {"labelColor": ink, "titleColor": ink, "labelFontSize": 12, "titleFontSize": 12, "labelFontWeight": "bold"}
     return {
+        "aria": False,  # a picture is one thing to a screen reader, with its description; tables say the rest
         "background": "#ffffff" if paper else "transparent",
         "font": PAPER_FONT if paper else SCREEN_FONT,
         "view": {"stroke": None},

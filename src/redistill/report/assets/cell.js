@@ -58,15 +58,15 @@ const predictionsTab = (cell, found) => {
   const add = (head, host, note) => drawn.push(el("figure", {}, el("figcaption", {}, head), host, note ? el("p", { class: "dim" }, note) : null));
   const { confusion, calibration, scatter } = found;
   if (confusion?.labels.length) {
-    const fine = confusion.labels.length <= 12, sums = confusion.counts.map((row) => row.reduce((a, b) => a + b, 0));
+    const long = confusion.labels.some((label) => label.length > 4), sums = confusion.counts.map((row) => row.reduce((a, b) => a + b, 0));
     const rows = confusion.counts.flatMap((row, i) => row.map((count, j) => {
       const share = sums[i] ? count / sums[i] : 0;
-      return { label: confusion.labels[i], said: confusion.labels[j], count, share, strong: share > 0.55, text: `${points(share)} %`, short: count ? short(Math.round(count / confusion.runs)) : "" };
+      return { label: confusion.labels[i], said: confusion.labels[j], count, share, strong: share > 0.55, text: `${points(share)} %`, short: count ? (count < confusion.runs / 2 ? "<1" : short(Math.round(count / confusion.runs))) : "" };
     }));
     const host = el("div", { class: "chart" });
     const mean = confusion.runs > 1 ? `, mean of ${confusion.runs} runs` : "";
     add(`Confusion matrix: ${confusion.what}${mean}`, host, "The darker, the larger the share of its class.");
-    queueMicrotask(() => draw(host, fine ? "confusion" : "confusion-fine", rows, { description: `Confusion matrix of ${confusion.labels.length} classes` }));
+    queueMicrotask(() => draw(host, long ? "confusion-long" : "confusion", rows, { description: `Confusion matrix of ${confusion.labels.length} classes` }));
     drawn.push(el("details", {}, el("summary", {}, "The same as a table"),
       table("Confusion matrix, all runs together", ["is \\ said", ...confusion.labels], confusion.counts.map((row, i) => [confusion.labels[i], ...row.map(String)]), new Set(confusion.labels.map((_, i) => i + 1)))));
   } else if (confusion?.pairs) {

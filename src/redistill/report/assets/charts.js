@@ -18,17 +18,14 @@ const draw = async (host, name, rows, { titles = {}, description = null, opens =
   if (description) specification.description = description;
   if (change) change(specification);
   const result = await vegaEmbed(host, specification, {
-    mode: "vega-lite", ast: true, renderer: "svg", actions: false, defaultStyle: false, logLevel: vega.Error,
+    mode: "vega-lite", ast: true, renderer: "svg", actions: false, defaultStyle: false, logLevel: 1,
     tooltip: { disableDefaultStyle: true },
   });
   views.set(host, result);
   host.removeAttribute("aria-busy");
-  const picture = by("svg", host);
-  if (picture) { picture.setAttribute("role", "img"); picture.setAttribute("aria-label", specification.description || name); }
-  for (const mark of all("svg [aria-roledescription], svg [role]", host)) {
-    mark.removeAttribute("role"); mark.removeAttribute("aria-roledescription"); mark.removeAttribute("aria-label");
-    mark.removeAttribute("aria-hidden");
-  }
+  host.setAttribute("role", "img");
+  host.setAttribute("aria-label", specification.description || name);
+  if (host.scrollWidth > host.clientWidth) host.tabIndex = 0;
   if (opens) result.view.addEventListener("click", (event, item) => { if (item?.datum?.cell !== undefined) opens(item.datum.cell); });
   return result;
 };

@@ -12,7 +12,7 @@ const set = (element, attributes) => {
   }
 };
 const fill = (element, children) => {
-  for (const child of children.flat()) {
+  for (const child of children.flat(Infinity)) {
     if (child !== null && child !== undefined && child !== false) element.append(child instanceof Node ? child : String(child));
   }
   return element;

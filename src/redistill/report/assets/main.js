@@ -46,13 +46,21 @@ const MEASURES = [
 const paretoRows = (of, column, of_) => {
   const rows = distinct(of.rows.flatMap((row) => {
     const cell = overview.cells[row.cells[column]], x = of_(row, column);
-    return cell && x > 0 ? [{ label: row.label, role: row.role, x, y: 100 * cell.mean, low: 100 * (cell.low ?? cell.mean), high: 100 * (cell.high ?? cell.mean),
+    return cell && x > 0 ? [{ label: row.label, role: row.role, x, y: 100 * cell.mean, low: 100 * (cell.mean - (cell.std ?? 0)), high: 100 * (cell.mean + (cell.std ?? 0)),
       shown: shown(cell), cost: short(x), cell: row.cells[column] }] : [];
   }));
+  if (!rows.length) return rows;
   let best = -Infinity;
   for (const row of [...rows].sort((a, b) => a.x - b.x || b.y - a.y)) { row.front = row.y > best; best = Math.max(best, row.y); }
-  const near = rows.length > 14; // only the front is named, where there are many
-  for (const row of rows) row.named = row.front || !near;
+  // names stand where none lies on another; of many rows, only those of the front
+  const [low, high] = [Math.min(...rows.map((row) => row.low)), Math.max(...rows.map((row) => row.high))];
+  const [least, most] = [Math.min(...rows.map((row) => row.x)), Math.max(...rows.map((row) => row.x))];
+  const apart = Math.max(high - low, 1e-9) * 0.05, last = { left: Infinity, right: Infinity };
+  for (const row of [...rows].sort((a, b) => b.y - a.y)) {
+    if (!row.front && rows.length > 14) continue;
+    row.side = most > least && Math.log(row.x / least) / Math.log(most / least) >= 0.6 ? "right" : "left";
+    row.at = last[row.side] = Math.min(row.y, last[row.side] - apart);
+  }
   return rows;
 };
 const drawPareto = (figure) => {
@@ -81,9 +89,16 @@ const drawPareto = (figure) => {
   later(host, show);
 };
 const drawGaps = (figure) => {
-  const host = by(".chart", figure), rows = JSON.parse(figure.dataset.rows);
-  later(host, () => draw(host, "gap", rows, { description: `Share of the gap that is closed: ${rows.map((row) => `${row.label}, ${row.column}: ${row.said}`).join("; ")}`.slice(0, 2000) }));
+  const host = by(".chart", figure), every = JSON.parse(figure.dataset.rows), tables = [...new Set(every.map((row) => row.table))];
+  const show = (table) => {
+    const rows = distinctIn(every.filter((row) => row.table === table));
+    return draw(host, "gap", rows, { description: `Share of the gap that is closed: ${rows.map((row) => `${row.label}, ${row.column}: ${row.said}`).join("; ")}`.slice(0, 2000) });
+  };
+  if (tables.length > 1) by(".tools", figure).append(select("Table", tables.map((one) => [one, one]), show)[0]);
+  later(host, () => show(tables[0]));
 };
+const MOST_GAPS = 100;
+const distinctIn = (rows) => [...rows].sort((a, b) => b.share - a.share).slice(0, MOST_GAPS).sort((a, b) => rows.indexOf(a) - rows.indexOf(b));
 const drawPairs = (figure) => {
   const host = by(".chart", figure), tools = by(".tools", figure), names = Object.keys(overview.pairs);
   if (!names.length) { figure.remove(); return; }
@@ -94,8 +109,9 @@ const drawPairs = (figure) => {
   const show = (name) => {
     const [, of, column] = labelled.find(([other]) => other === name);
     const label = new Map(distinct(of.rows.map((row) => ({ label: row.label, name: row.name }))).map((row) => [row.name, row.label]));
+    const order = [...new Set(overview.pairs[name].flatMap((one) => [one.a, one.b]))];
     const rows = overview.pairs[name].flatMap((one) => [[one.a, one.b, 1], [one.b, one.a, -1]].map(([a, b, sign]) => ({
-      a: label.get(a), b: label.get(b), kind: one.p >= 0.05 ? "may be chance" : sign > 0 ? "better" : "worse", text: signed(sign * one.difference),
+      a: label.get(a), b: label.get(b), place_a: order.indexOf(a), place_b: order.indexOf(b), kind: one.p >= 0.05 ? "may be chance" : sign > 0 ? "better" : "worse", text: signed(sign * one.difference),
       said: `${signed(sign * one.difference)} points, 95 % from ${signed(sign > 0 ? one.low : -one.high)} to ${signed(sign > 0 ? one.high : -one.low)}, ${one.p < 0.001 ? "p < 0.001" : `p = ${one.p.toFixed(3)}`}${one.seeds < 5 ? `, only ${one.seeds} ${one.seeds > 1 ? "seeds" : "seed"}` : ""}`,
     })));
     return draw(host, "pairs", rows, { description: `${column.heading}: every row against every other` });
@@ -105,7 +121,7 @@ const drawPairs = (figure) => {
 };
 const drawMaking = (figure, making) => {
   const nodes = making.kinds.map((one) => ({ id: one.kind, kind: one.kind, head: one.kind, lines: [`${one.things} ${one.things > 1 ? "things" : "thing"}`, one.seconds ? seconds(one.seconds) : "no times here"] }));
-  by(".dag", figure).replaceChildren(graph(nodes, making.edges.map(([from, to]) => [from, to]), "The study by kinds of things, with how many there are and how long they took"));
+  by(".dag", figure).replaceChildren(graph(nodes, making.edges.map(([from, to]) => [from, to]), "The study by kinds of things, with how many there are and how long they took", 104));
   const host = by(".chart", figure);
   if (!making.bars.length) { host.remove(); return; }
   const lanes = Math.max(...making.bars.map((one) => one.lane));
