@@ -62,7 +62,7 @@ def test_names_do_not_lie_on_each_other() -> None:
         ("curves", "svg", {"row": "plane"}, "no row `plane`; did you mean `plain`"),
         ("curves", "svg", {"row": "floor"}, "there is nothing to draw"),
         ("pareto", "svg", {"cost": "money"}, "no cost `money`"),
-        ("pareto", "svg", {"cost": "milliseconds"}, "milliseconds for one batch are not known"),
+        ("pareto", "svg", {"cost": "milliseconds"}, "different milliseconds for one batch are not known"),
         ("gap", "svg", {"table": "texts"}, "there is nothing to draw"),
     ],
 )

@@ -161,7 +161,7 @@ def making(rows: Rows | None = None, lanes: int = 1, width: Any = "container") -
 def lines(rows: Rows | None = None, y: str = Y_TITLE, width: Any = "container", log: bool = False) -> Chart:
     """Curves of training, a line a seed. Rows: step, value, series, seed."""
     scale = alt.Scale(type="log") if log else alt.Scale(zero=False)
-    above = alt.Legend(title=None, orient="top")
+    above = alt.Legend(title=None, orient="top", symbolType="stroke", symbolStrokeWidth=2)
     return alt.Chart(data(rows)).mark_line(strokeWidth=1.6, point={"size": 14, "filled": True}).encode(
         alt.X("step:Q", title="step", axis=alt.Axis(format="~s", grid=False)),
         alt.Y("value:Q", title=y, scale=scale),

@@ -171,7 +171,8 @@ def _pareto(asked: Asked, cost: str) -> charts.Chart:
             spread = 100 * (cell["std"] or 0.0)
             drawn = _row(cell, row["label"], roles[name])
             rows.append({**drawn, "low": drawn["y"] - spread, "high": drawn["y"] + spread, "x": x, "cost": short(x)})
-    _some(rows, asked, f"{title} are not known here of two rows or more", least=2)
+    different = len({row["x"] for row in rows}) > 1
+    _some(rows if different else [], asked, f"two rows or more with different {title} are not known here")
     best = float("-inf")
     for one in sorted(rows, key=lambda row: (row["x"], -row["y"])):
         one["front"] = one["y"] > best
@@ -249,7 +250,7 @@ def _confusion(asked: Asked) -> charts.Chart:
             for j, count in enumerate(line):
                 share = count / sum(line) if sum(line) else 0.0
                 rows.append({"label": labels[i], "said": labels[j], "count": count, "share": share,
-                             "strong": share > 0.55, "text": f"{100 * share:.1f} %", 
+                             "strong": share > 0.55, "text": f"{100 * share:.1f} %",
                              "short": _mean_count(count, found["runs"])})  # fmt: skip
     _some(rows, asked, f"{' / '.join(place)} has no classes that a matrix can show: give --row")
     return charts.confusion(rows, angle=-40 if any(len(label) > 4 for label in labels) else 0)
@@ -266,8 +267,8 @@ def _said(asked: Asked) -> list[Any]:
     return [one for one in read if one is not None]
 
 
-def _some(rows: list[Content], asked: Asked, why: str, least: int = 1) -> None:
-    if len(rows) < least:
+def _some(rows: list[Content], asked: Asked, why: str) -> None:
+    if not rows:
         raise NothingToDrawError(f"{asked.study.name}, {asked.table}, {asked.column}: there is nothing to draw: {why}")
 
 

@@ -19,12 +19,12 @@ DECLARED = (
     "examples, p after Holm's correction over the table; significant from 5 seeds on."
 )
 UNDECLARED = (
-    "The picture has every row against every other, which nobody declared beforehand: it is for looking around, with fewer "
-    "draws, and with p corrected over all pairs of the column."
+    "The picture has every row against every other, which nobody declared beforehand: it is for looking around, with "
+    "fewer draws, and with p corrected over all pairs of the column."
 )
 PUBLISHED = (
-    "Published numbers are others' own; they are marked as published wherever they stand. The margin is how far a number "
-    "may lie from the published one and still count as reproduced."
+    "Published numbers are others' own; they are marked as published wherever they stand. The margin is how far a "
+    "number may lie from the published one and still count as reproduced."
 )
 COST_NOTE = (
     "The dashed line joins what nothing else beats: no row is both cheaper and better than a row on it. A point "

@@ -41,8 +41,10 @@ class Study:
 
     @cached_property
     def tables(self) -> dict[str, Content]:
-        """The tables of cells by name, as results/ has them."""
-        return {name: json_of(self.published, name) for name, t in self.published.tables.items() if t.kind == "table"}
+        """The tables of cells by name, as results/ has them, in the order of the study, which runs.tsv has."""
+        known = [name for name, thing in self.published.tables.items() if thing.kind == "table"]
+        order = [name for name in dict.fromkeys(run.table for run in self.published.runs) if name in known]
+        return {name: json_of(self.published, name) for name in dict.fromkeys((*order, *sorted(known)))}
 
     @cached_property
     def scores(self) -> Content:

@@ -27,19 +27,21 @@ def look(paper: bool = False) -> dict[str, Any]:
     axis = {
         "labelColor": ink, "titleColor": ink, "domainColor": ink, "tickColor": ink, "gridColor": ink,
         "gridOpacity": 0.13, "domainOpacity": 0.35, "tickOpacity": 0.35, "labelFontSize": 11, "titleFontSize": 11,
-        "titleFontWeight": "normal", "labelLimit": 320, "titlePadding": 8,
+        "titleFontWeight": "normal", "labelLimit": 320, "titlePadding": 8, "aria": False,
     }  # fmt: skip
     head = {"labelColor": ink, "titleColor": ink, "labelFontSize": 12, "titleFontSize": 12, "labelFontWeight": "bold"}
     return {
-        "aria": False,  # a picture is one thing to a screen reader, with its description; tables say the rest
+        # a picture is one thing to a screen reader, with its description; tables say the rest
+        "aria": False,
+        "mark": {"aria": False},
         "background": "#ffffff" if paper else "transparent",
         "font": PAPER_FONT if paper else SCREEN_FONT,
         "view": {"stroke": None},
         "axis": axis,
         "legend": {"labelColor": ink, "titleColor": ink, "labelFontSize": 11, "titleFontSize": 11, "labelLimit": 300,
-                   "titleFontWeight": "normal", "symbolSize": 80},
+                   "titleFontWeight": "normal", "symbolSize": 80, "aria": False},
         "header": head,
-        "title": {"color": ink, "fontSize": 13, "anchor": "start"},
+        "title": {"color": ink, "fontSize": 13, "anchor": "start", "aria": False},
         "text": {"color": ink, "fontSize": 11},
         "rule": {"color": ink},
         "point": {"size": 70, "opacity": 1},

@@ -54,7 +54,7 @@ const configTab = (cell, found) => {
     table("Resolved config", ["key", "value"], found.config.map(([key, value]) => [el("code", {}, key), el("code", {}, value)])))];
 };
 const predictionsTab = (cell, found) => {
-  const drawn = [];
+  const drawn = [], beside = [];
   const add = (head, host, note) => drawn.push(el("figure", {}, el("figcaption", {}, head), host, note ? el("p", { class: "dim" }, note) : null));
   const { confusion, calibration, scatter } = found;
   if (confusion?.labels.length) {
@@ -65,12 +65,16 @@ const predictionsTab = (cell, found) => {
     }));
     const host = el("div", { class: "chart" });
     const mean = confusion.runs > 1 ? `, mean of ${confusion.runs} runs` : "";
-    add(`Confusion matrix: ${confusion.what}${mean}`, host, "The darker, the larger the share of its class.");
-    queueMicrotask(() => draw(host, long ? "confusion-long" : "confusion", rows, { description: `Confusion matrix of ${confusion.labels.length} classes` }));
-    drawn.push(el("details", {}, el("summary", {}, "The same as a table"),
+    add(`Confusion matrix: ${confusion.what}${mean}`, host, "The stronger the colour, the larger the share of its class.");
+    queueMicrotask(() => draw(host, long ? "confusion-long" : "confusion", rows, { description: `Confusion matrix of ${confusion.labels.length} classes`,
+      change: (specification) => {
+        const few = confusion.labels.length <= 4;
+        Object.assign(specification, { width: { step: few ? 84 : 34 }, height: { step: few ? 60 : 30 } });
+      } }));
+    beside.push(el("details", {}, el("summary", {}, "The same as a table"),
       table("Confusion matrix, all runs together", ["is \\ said", ...confusion.labels], confusion.counts.map((row, i) => [confusion.labels[i], ...row.map(String)]), new Set(confusion.labels.map((_, i) => i + 1)))));
   } else if (confusion?.pairs) {
-    drawn.push(table(`Most confused of ${confusion.classes} classes, all runs together`, ["is", "said", confusion.what], confusion.pairs.map(([a, b, n]) => [a, b, String(n)]), new Set([2])));
+    beside.push(table(`Most confused of ${confusion.classes} classes, all runs together`, ["is", "said", confusion.what], confusion.pairs.map(([a, b, n]) => [a, b, String(n)]), new Set([2])));
   }
   if (calibration) {
     const host = el("div", { class: "chart square" });
@@ -84,7 +88,7 @@ const predictionsTab = (cell, found) => {
     add("Scores against labels", host, `${scatter.points.length} of ${scatter.of} examples, first seed.`);
     queueMicrotask(() => draw(host, "scatter", scatter.points.map(([label, said]) => ({ label, said })), { description: "Predicted scores against labels" }));
   }
-  return drawn.length ? drawn : [el("p", {}, `Of these predictions there is no picture. ${found.confusion === undefined ? NO_STORE : ""}`)];
+  return drawn.length + beside.length ? [el("div", { class: "side" }, drawn), beside] : [el("p", {}, `Of these predictions there is no picture. ${found.confusion === undefined ? NO_STORE : ""}`)];
 };
 const named = (found, value) => (found.labels?.length && Number.isInteger(value) ? found.labels[value] ?? String(value) : String(value));
 const exampleOf = (found, inputs, one) => {

@@ -11,6 +11,7 @@ const barRows = (of, column) => of.rows.flatMap((row) => {
   return cell ? [{ label: row.label, role: row.role, y: 100 * cell.mean, low: 100 * (cell.low ?? cell.mean), high: 100 * (cell.high ?? cell.mean),
     shown: shown(cell), published: cell.published ?? null, cell: row.cells[column] }] : [];
 });
+const tall = (height) => (specification) => { specification.height = Math.max(40, height); };
 const MOST_BARS = 60;
 const distinct = (rows) => { // rows of the same label are told apart
   const seen = new Map();
@@ -31,7 +32,7 @@ const drawBars = (figure) => {
     if (cut > 0) rows = [...rows].sort((a, b) => b.y - a.y).slice(0, MOST_BARS);
     by(".note", figure).textContent = cut > 0 ? `The best ${MOST_BARS} of ${rows.length + cut} rows.` : "";
     return draw(host, "bars", rows, { titles: { "{y}": `${column.heading}, ${column.metric} × 100` }, opens: openCell,
-      description: `${of.title}, ${column.heading}: ${rows.length} rows with 95 % intervals` });
+      description: `${of.title}, ${column.heading}: ${rows.length} rows with 95 % intervals`, change: tall(rows.length * 19) });
   };
   if (columns.length > 1) tools.append(select("Column", columns.map((one) => [one.key, one.heading]), show)[0]);
   later(host, () => show(columns[0].key));
@@ -63,15 +64,16 @@ const paretoRows = (of, column, of_) => {
   }
   return rows;
 };
+const differ = (of, column, of_) => new Set(of.rows.map((row) => (row.cells[column] === undefined ? 0 : of_(row, column) ?? 0)).filter((x) => x > 0)).size > 1;
 const drawPareto = (figure) => {
   const host = by(".chart", figure), tools = by(".tools", figure);
   const choices = overview.tables.flatMap((of, i) => of.columns.map((one) => [`${i}/${one.key}`, `${of.title}: ${one.heading}`]))
     .filter(([value]) => { const [i, key] = [value.slice(0, value.indexOf("/")), value.slice(value.indexOf("/") + 1)];
-      return MEASURES.some(([, , of_]) => paretoRows(overview.tables[i], key, of_).length > 1); });
-  if (!choices.length) { figure.closest("section").querySelector(".note").textContent = "The sizes of these models are not known here."; figure.remove(); return; }
+      return MEASURES.some(([, , of_]) => differ(overview.tables[i], key, of_)); });
+  if (!choices.length) { figure.closest("section").querySelector(".note").textContent = "Of no column two models of different size are known here."; figure.remove(); return; }
   let [place, measure] = [choices[0][0], null], measureBox = null;
   const split = () => [overview.tables[Number(place.slice(0, place.indexOf("/")))], place.slice(place.indexOf("/") + 1)];
-  const possible = () => { const [of, column] = split(); return MEASURES.filter(([, , of_]) => paretoRows(of, column, of_).length > 1); };
+  const possible = () => { const [of, column] = split(); return MEASURES.filter(([, , of_]) => differ(of, column, of_)); };
   const show = () => {
     const [of, column] = split(), there = possible();
     if (!there.some(([name]) => name === measure)) measure = there[0]?.[0];
@@ -92,7 +94,8 @@ const drawGaps = (figure) => {
   const host = by(".chart", figure), every = JSON.parse(figure.dataset.rows), tables = [...new Set(every.map((row) => row.table))];
   const show = (table) => {
     const rows = distinctIn(every.filter((row) => row.table === table));
-    return draw(host, "gap", rows, { description: `Share of the gap that is closed: ${rows.map((row) => `${row.label}, ${row.column}: ${row.said}`).join("; ")}`.slice(0, 2000) });
+    return draw(host, "gap", rows, { description: `Share of the gap that is closed: ${rows.map((row) => `${row.label}, ${row.column}: ${row.said}`).join("; ")}`.slice(0, 2000),
+      change: tall(new Set(rows.map((row) => row.label)).size * (14 + 14 * new Set(rows.map((row) => row.column)).size)) });
   };
   if (tables.length > 1) by(".tools", figure).append(select("Table", tables.map((one) => [one, one]), show)[0]);
   later(host, () => show(tables[0]));
@@ -114,7 +117,7 @@ const drawPairs = (figure) => {
       a: label.get(a), b: label.get(b), place_a: order.indexOf(a), place_b: order.indexOf(b), kind: one.p >= 0.05 ? "may be chance" : sign > 0 ? "better" : "worse", text: signed(sign * one.difference),
       said: `${signed(sign * one.difference)} points, 95 % from ${signed(sign > 0 ? one.low : -one.high)} to ${signed(sign > 0 ? one.high : -one.low)}, ${one.p < 0.001 ? "p < 0.001" : `p = ${one.p.toFixed(3)}`}${one.seeds < 5 ? `, only ${one.seeds} ${one.seeds > 1 ? "seeds" : "seed"}` : ""}`,
     })));
-    return draw(host, "pairs", rows, { description: `${column.heading}: every row against every other` });
+    return draw(host, "pairs", rows, { description: `${column.heading}: every row against every other`, change: tall(order.length * 26) });
   };
   if (names.length > 1) tools.append(select("Column", labelled.map(([name, of, column]) => [name, `${of.title}: ${column.heading}`]), show)[0]);
   later(host, () => show(names[0]));
