@@ -5,7 +5,7 @@ CORES ?= all
 UPGRADE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup validators reproduce test lint fuzz kills devices tamper steps gpu test-slurm own-data bench lock base image sif contained docs links clean
+.PHONY: help setup validators reproduce test lint fuzz kills devices tamper steps gpu test-browser test-slurm own-data bench lock base image sif contained docs links clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ reproduce: setup ## make every table of a study anew where it is missing (STUDY=
 test: setup ## run the tests; without .venv-validators (no network), that of roc-validator is skipped
 	@bash envs/validators.sh || echo "no .venv-validators: roc-validator's test will be skipped" >&2
 	.venv/bin/python -m pytest
+
+test-browser: setup ## the long form of the report's tests in Chromium: every tab of every number (apt-get install chromium)
+	REDISTILL_BROWSER=all .venv/bin/python -m pytest tests/test_browser.py --timeout 1500
 
 test-slurm: setup ## make a small study on a Slurm of this machine's own, with kills (root; slurm-wlm, munge)
 	REDISTILL_SLURM=1 .venv/bin/python -m pytest tests/test_slurm.py tests/test_kubernetes.py --timeout 1500
@@ -55,6 +58,7 @@ bench: reproduce ## measure speed beside the peers and write benchmarks/results/
 	.venv/bin/python benchmarks/makespan.py
 	.venv/bin/python benchmarks/scale.py
 	.venv/bin/python benchmarks/forecasts.py
+	.venv/bin/python benchmarks/report.py
 	.venv/bin/python benchmarks/markdown.py
 
 lint: setup ## check style, types and rules

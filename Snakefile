@@ -1,5 +1,7 @@
 """Every table of a study: `snakemake --cores all`, or `--config study=NAME` for another than `embedded`.
 
+With the tables comes results/NAME/report.html, unless `--config report=no` leaves it out.
+
 With `--config remote=NAME`, what others have pushed to that remote of DVC's is brought before anything is made. With
 `--sdm apptainer`, jobs run in redistill.sif, or in what `--config image=NAME` names.
 """
@@ -12,7 +14,7 @@ from snakemake.settings.types import DeploymentMethod
 try:
     from redistill import container
     from redistill.errors import RedistillError
-    from redistill.jobs import begin, bring, keep_warm, to_publish
+    from redistill.jobs import begin, bring, keep_warm, to_publish, to_show
     from redistill.patterns import pattern
     from redistill.performance.asked import Asked
     from redistill.plan import make_plan
@@ -24,6 +26,7 @@ except ModuleNotFoundError as error:
     sys.exit(2)
 
 STUDY = config.get("study", "embedded")
+REPORTED = str(config.get("report", True)).lower() not in ("no", "false", "0")
 TRUST = " --trust-plugins" if config.get("trust_plugins") else ""
 CONTAINED = DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
 
@@ -53,12 +56,14 @@ include: "workflow/rules/teachers.smk"
 include: "workflow/rules/students.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/tables.smk"
+include: "workflow/rules/report.smk"
 
 
 localrules:  # nodes of a cluster often reach no network
     all,
     fetch_data,
     fetch_model,
+    show_report,
 
 
 onerror:
@@ -75,3 +80,5 @@ rule all:
     input:
         ancient(done(PLAN.target)),
         published_again(),
+        reports("report.html"),
+        shown_again(),

@@ -35,7 +35,8 @@ class Nano:
         return self.command(sys.executable, "-m", "redistill", *arguments)
 
     def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self.command(sys.executable, "-m", "snakemake", "--config", "study=nano", *arguments)
+        """Without the report, which takes seconds and has tests of its own."""
+        return self.command(sys.executable, "-m", "snakemake", "--config", "study=nano", "report=no", *arguments)
 
     def to_make(self) -> dict[str, str]:
         """Title and kind of what the plan would make."""

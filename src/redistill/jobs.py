@@ -307,3 +307,10 @@ def to_publish(plan: Plan) -> bool:
     """Whether the study is finished and results/ shows another: an edited cell, or a value that was changed back."""
     folder = plan.target.folder(plan.root)
     return store.is_done(folder) and bool(differences(plan.root, plan.target.title, folder))
+
+
+def to_show(plan: Plan) -> bool:
+    """Whether the report of a finished study is made, and results/ has another one, or none."""
+    made = plan.root / "store" / "reports" / plan.target.key / "report.html"
+    shown = plan.root / "results" / plan.target.title / "report.html"
+    return made.is_file() and (not shown.is_file() or shown.read_bytes() != made.read_bytes())
