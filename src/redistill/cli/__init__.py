@@ -12,8 +12,8 @@ from redistill.provenance import lease
 
 __all__ = ["app", "main"]
 
-for group in ("studies", "surroundings", "picturing", "reporting", "starting", "making", "measuring", "auditing", "asking",
-              "claims", "sharing", "exporting", "tracking"):  # fmt: skip
+for group in ("studies", "surroundings", "picturing", "reporting", "starting", "making", "measuring", "auditing",
+              "asking", "claims", "sharing", "exporting", "tracking"):  # fmt: skip
     import_module(f"redistill.cli.{group}")
 
 
