@@ -16,7 +16,7 @@ PROGRAMS = ("redistill", "snakemake", "python", "pip", "dvc", "make", "git", "ba
             "sha256sum", "cat", "ruff", "snakefmt", "rocrate-validator", "source", "tensorboard", "mlflow")  # fmt: skip
 ASSIGNED = re.compile(r"^[A-Z_]+=(?:\$\([^)]*\)|\S)* ")
 # within sentences, whole commands as one would type them; a mere `redistill plan` is a name
-INLINE = re.compile(r"`((?:[A-Z_]+=\S+ )*(?:\.venv/bin/\w+ |redistill query crate )[^`]+)`")
+INLINE = re.compile(r"`((?:[A-Z_]+=\S+ )*(?:\.venv/bin/\w+\s|redistill query crate )[^`]+)`")
 REMARK = re.compile(r"\s+#\s.*$")
 
 
