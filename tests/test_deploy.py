@@ -214,7 +214,7 @@ def test_what_cannot_be_exported_is_a_sentence(made: Nano, tmp_path: Path, monke
     parts = json.loads(json.dumps(run.parts))
     parts["config"]["task"]["type"] = "detection"
     boxes = replace(run, manifest={**run.manifest, "key_parts": parts})
-    with pytest.raises(RedistillError, match="finds boxes.*has no form in ONNX"):
+    with pytest.raises(RedistillError, match="finds boxes.*is not exported to ONNX"):
         graph.write(boxes, None, tmp_path / "no.onnx")  # type: ignore[arg-type]
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(RedistillError, match=r'needs the package `onnx`.*pip install "redistill\[export\]"'):
