@@ -214,7 +214,7 @@ def test_what_cannot_be_exported_is_a_sentence(made: Nano, tmp_path: Path, monke
     parts = json.loads(json.dumps(run.parts))
     parts["config"]["task"]["type"] = "detection"
     boxes = replace(run, manifest={**run.manifest, "key_parts": parts})
-    with pytest.raises(RedistillError, match="finds boxes.*has no form in ONNX"):
+    with pytest.raises(RedistillError, match="finds boxes.*is not exported to ONNX"):
         graph.write(boxes, None, tmp_path / "no.onnx")  # type: ignore[arg-type]
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(RedistillError, match=r'needs the package `onnx`.*pip install "redistill\[export\]"'):
@@ -228,16 +228,16 @@ def test_what_cannot_be_exported_is_a_sentence(made: Nano, tmp_path: Path, monke
 # --- latency ----------------------------------------------------------------------------------------------------------
 
 
-def test_latency_is_measured_of_what_is_there_and_written_beside_the_results(
+def test_latency_is_measured_of_what_is_there_and_written_beside_it(
     made: Nano, folders: dict[tuple[str, str], Path]
 ) -> None:
     done = made.redistill("latency", "tiny", "--seconds", "0.05", "--batch", "4")
     assert done.returncode == 0, done.stderr
-    file = made.root / "results" / "tiny" / latency.NAME
-    found = json.loads(file.read_text())
-    assert (found["schema"], found["study"], found["threads"]) == (latency.SCHEMA, "tiny", 1)
-    assert "core" in found["machine"]
-    mood = found["runs"][key_of(made, RUNS["mood"])]
+    found = {f.stem: json.loads(f.read_text()) for f in (made.root / "store" / "latency").glob("*.json")}
+    assert set(found) == {key_of(made, title) for title in RUNS.values()}
+    mood = found[key_of(made, RUNS["mood"])]
+    assert (mood["schema"], mood["title"]) == (latency.SCHEMA, RUNS["mood"])
+    assert "core" in mood["machine"]
     measured = {(one["form"], one["batch_size"]): one for one in mood["measurements"]}
     assert list(measured) == [(form, size) for form in ("torch", "onnx", "int8") for size in (1, 4)]
     for one in measured.values():
@@ -250,12 +250,11 @@ def test_latency_is_measured_of_what_is_there_and_written_beside_the_results(
     assert mood["parameters"] > 1000
     assert mood["operations"] > 0
     assert mood["alike"] == [key_of(made, RUNS["mood"])]
-    digits = found["runs"][key_of(made, RUNS["image"])]
-    assert digits["shape"] == {"image": [1, 8, 8]}
-    before = set(found["runs"])
-    done = made.redistill("latency", "tiny/student", "--study", "tiny", "--seconds", "0", "--batch", "4")
+    assert found[key_of(made, RUNS["image"])]["shape"] == {"image": [1, 8, 8]}
+    done = made.redistill("latency", "tiny/student", "--study", "tiny", "--seconds", "0", "--batch", "2")
     assert done.returncode == 0, done.stderr
-    assert set(json.loads(file.read_text())["runs"]) == before, "what was measured before stays"
+    again = json.loads((made.root / "store" / "latency" / f"{mood['key']}.json").read_text())
+    assert {one["batch_size"] for one in again["measurements"]} == {1, 2, 4}, "what was measured before stays"
     wrong = made.redistill("latency", "tiny/studnet", "--study", "tiny")
     assert wrong.returncode == 1
     assert "trains no `tiny/studnet`" in wrong.stderr

@@ -36,8 +36,11 @@ def latency(
     runs, absent = _runs(plan, wanted, task)
     if not runs:
         raise RedistillError(f"none of these runs is there: `snakemake --cores all --config study={study}` makes them")
-    found = of.latency(root, runs, of.Asked(batch, threads, seconds), lambda said: print(said, flush=True))
-    print(f"written: {of.write(root, study, found).relative_to(root)}, on {found['machine']}, {threads} threads")
+    for run in runs:
+        found = of.measure(root, run, of.Asked(batch, threads, seconds))
+        print(of.in_words(found), flush=True)
+        print(f"  written: {of.write(root, found).relative_to(root)}")
+    print(f"on {found['machine']}; threads of each model: {threads}")
     if absent:
         print(f"not made yet, so not measured: {', '.join(absent)}", file=sys.stderr)
 

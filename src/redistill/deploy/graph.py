@@ -58,8 +58,8 @@ def write(run: Finished, data: "Examples", file: Path) -> None:
     bring("onnxscript", "export", "an export to ONNX")
     if run.task["type"] == "detection":
         raise RedistillError(
-            f"{run.title} finds boxes, and what torchvision does with these after the network has no form in ONNX that "
-            "gives the same boxes: `redistill export` without --to makes a folder that redistill opens"
+            f"{run.title} finds boxes, and what torchvision does around the network to find them is not exported to "
+            "ONNX: `redistill export` without --to makes a folder that redistill opens"
         )
     import numpy as np
     import torch

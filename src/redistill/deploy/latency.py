@@ -1,6 +1,6 @@
 """How fast models answer on this machine, and how large they are: in torch, and in ONNX and int8 where exported.
 
-The file that is written, results/STUDY/latency.json, is described in docs/latency.md. It has times, so git ignores it.
+What is written, store/latency/KEY.json of each run, is described in docs/latency.md. It has times, and is in no key.
 """
 
 import json
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SCHEMA = 1
-NAME = "latency.json"
 WARM_UP = 3  # batches before anything is measured
 LEAST, MOST = 5, 10_000  # batches that are measured, whatever the seconds
 EXAMPLES = 256  # of `dev`, spread over all of it, of which batches are made
@@ -51,28 +50,22 @@ class Measured:
     alike: tuple[str, ...] = ()
 
 
-def latency(root: Path, runs: list[Measured], asked: Asked, say: Callable[[str], None]) -> dict[str, Any]:
-    """Measure runs, in this process, which must not have imported torch yet.
-
-    Args:
-        say: is told what was found of each run, in words.
+def measure(root: Path, run: Measured, asked: Asked) -> dict[str, Any]:
+    """Measure a run, in this process, which must not have imported torch before the first.
 
     Returns:
-        what latency.json has, without the study's name.
+        what its file in store/latency has.
     """
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(asked.threads)
     import torch
 
     torch.set_num_threads(asked.threads)
-    found = dict[str, Any]()
-    for run in runs:
-        found[run.key] = _one(finished(root, run.key, run.title), asked) | {"alike": list(run.alike)}
-        say(in_words(found[run.key]))
     here = machine.machine()
     return {
-        "schema": SCHEMA, "machine": _words(here), "processor": here, "threads": asked.threads,
-        "warm_up": WARM_UP, "seconds": asked.seconds, "packages": _packages(), "runs": found,
+        "schema": SCHEMA, "key": run.key, "alike": list(run.alike), **_one(finished(root, run.key, run.title), asked),
+        "machine": _words(here), "processor": here, "packages": _packages(), "warm_up": WARM_UP,
+        "seconds": asked.seconds,
     }  # fmt: skip
 
 
@@ -249,17 +242,22 @@ def in_words(one: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def write(root: Path, study: str, found: dict[str, Any]) -> Path:
-    """Write what was measured to results/STUDY/latency.json; runs that were measured before on the same machine, with
-    the same threads and packages, stay in it.
+def write(root: Path, found: dict[str, Any]) -> Path:
+    """Write what was measured to store/latency/KEY.json. What was measured there before of other forms, batches and
+    threads, on the same machine and with the same packages, stays in it.
     """
-    file = root / "results" / study / NAME
+    file = root / "store" / "latency" / f"{found['key']}.json"
+    lines = {_what(one): one for one in found["measurements"]}
     try:
         before = json.loads(file.read_text(encoding="utf-8"))
-        same = all(before[name] == found[name] for name in ("schema", "machine", "threads", "packages"))
-        runs = before["runs"] | found["runs"] if same else found["runs"]
+        if all(before[name] == found[name] for name in ("schema", "machine", "packages")):
+            lines = {_what(one): one for one in before["measurements"]} | lines
     except (OSError, ValueError, LookupError, TypeError):
-        runs = found["runs"]
+        pass
     file.parent.mkdir(parents=True, exist_ok=True)
-    store.write_atomically(file, store.pretty({"study": study, **found, "runs": runs}))
+    store.write_atomically(file, store.pretty({**found, "measurements": list(lines.values())}))
     return file
+
+
+def _what(one: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(one[name] for name in ("form", "batch_size", "threads"))

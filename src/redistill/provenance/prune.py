@@ -69,6 +69,7 @@ def remove(root: Path, unreached: Iterable[Garbage]) -> list[Garbage]:
             found.folder.rename(away / f"{found.key}.{os.getpid()}")  # never half a thing
             (root / "store" / "work" / "verified" / found.key).unlink(missing_ok=True)
             shutil.rmtree(root / "store" / "pictures" / found.key, ignore_errors=True)
+            (root / "store" / "latency" / f"{found.key}.json").unlink(missing_ok=True)
             removed.append(found)
     shutil.rmtree(away, ignore_errors=True)  # with what a command that was killed has left
     return removed

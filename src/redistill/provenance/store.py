@@ -5,6 +5,7 @@ store/<area>/<key>/done.json   the manifest's digest; written last, so a thing i
 store/records/<key>.json       how it came out: times, machine, environment; written before it is put in its place
 store/attempts/<key>.json      what failed or was killed before it was made
 store/pictures/<key>/          what a run says of some images, drawn for people; no thing, and made anew at any time
+store/latency/<key>.json       how fast a run answers on this machine; made anew at any time
 store/work/<key>/              scratch of the job that is making it; store/work/<key>.lock is held meanwhile, and
                                store/work/<key>.lease between machines
 """
