@@ -128,8 +128,9 @@ def test_a_number_opens_what_is_behind_it(report: Report) -> None:
 
 def test_published_numbers_stand_beside_own_and_are_marked(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     claim = {
-        "table": "pictures", "row": "taught", "column": "marks", "claimed": 71.5, "margin": 1.0, "mean": 70.9, "low": 70.0,
-        "high": 71.8, "verdict": "reproduced", "label": "Someone 2020", "source": "<b>their</b> table 3", "reason": "",
+        "table": "pictures", "row": "taught", "column": "marks", "claimed": 71.5, "margin": 1.0, "mean": 70.9,
+        "low": 70.0, "high": 71.8, "verdict": "reproduced", "label": "Someone 2020",
+        "source": "<b>their</b> table 3", "reason": "",
     }  # fmt: skip
     monkeypatch.setattr(content, "claims", lambda _: [claim])
     text = page.one_file(gather(study))
