@@ -18,7 +18,7 @@ pytest.importorskip("altair", reason="altair is not installed: `make setup` does
 pytest.importorskip("vl_convert", reason="vl-convert-python is not installed: `make setup` does")
 
 from redistill.errors import IntegrityError, RedistillError
-from redistill.report import page
+from redistill.report import content, page
 from redistill.report.cells import LEVELS
 from redistill.report.content import Report, gather
 from redistill.report.reading import Study, read
@@ -124,6 +124,20 @@ def test_a_number_opens_what_is_behind_it(report: Report) -> None:
     things = unpacked(report.parts["things"])
     assert cell["key"] in things
     assert all(re.fullmatch("[0-9a-f]{64}", digest) for _, _, digest, _, _ in things.values())
+
+
+def test_published_numbers_stand_beside_own_and_are_marked(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim = {
+        "table": "pictures", "row": "taught", "column": "marks", "claimed": 71.5, "margin": 1.0, "mean": 70.9,
+        "low": 70.0, "high": 71.8, "verdict": "reproduced", "label": "Someone 2020",
+        "source": "<b>their</b> table 3", "reason": "",
+    }  # fmt: skip
+    monkeypatch.setattr(content, "claims", lambda _: [claim])
+    text = page.one_file(gather(study))
+    assert '<span class="published">published 71.5</span>' in text
+    assert '<span class="badge badge-good">reproduced</span>' in text
+    assert "<b>their" not in text
+    assert "1 of 1" in text
 
 
 def test_what_has_no_room_is_left_out_and_said(study: Study, report: Report) -> None:

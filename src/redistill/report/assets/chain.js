@@ -18,8 +18,9 @@ const layered = (nodes, edges) => {
   for (const node of [...nodes].sort((a, b) => depth.get(b.id) - depth.get(a.id))) {
     if (after.get(node.id).length) depth.set(node.id, Math.min(...after.get(node.id).map((id) => depth.get(id))) - 1);
   }
-  const first = Math.min(...depth.values()), layers = [];
-  for (const node of nodes) (layers[depth.get(node.id) - first] ??= []).push(node);
+  const first = Math.min(...depth.values()), sparse = [];
+  for (const node of nodes) (sparse[depth.get(node.id) - first] ??= []).push(node);
+  const layers = sparse.filter(Boolean); // all of a layer may have moved on
   const place = new Map();
   const note = (layer) => layer.forEach((node, i) => place.set(node.id, i / Math.max(1, layer.length)));
   layers.forEach(note);
