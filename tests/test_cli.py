@@ -108,7 +108,7 @@ def test_names_are_completed(typed: str, offered: list[str]) -> None:
 def test_completion_is_installed_for_the_shell_that_asks(tmp_path: Path) -> None:
     """In a home of its own; the shell is recognised by the processes that asked."""
     program = tmp_path / "redistill"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m redistill "$@"\n', encoding="utf-8")
+    program.write_text(f"#!{sys.executable}\nfrom redistill.cli import main\nmain()\n", encoding="utf-8")
     program.chmod(0o755)
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "HOME": str(tmp_path), "SHELL": "/bin/bash"}
     for option in ("--show-completion", "--install-completion"):
