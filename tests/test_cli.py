@@ -105,6 +105,20 @@ def test_names_are_completed(typed: str, offered: list[str]) -> None:
     assert [one for one in done.stdout.split() if not one.startswith("-")] == offered, done.stderr
 
 
+def test_completion_is_installed_for_the_shell_that_asks(tmp_path: Path) -> None:
+    """In a home of its own; the shell is recognised by the processes that asked."""
+    program = tmp_path / "redistill"
+    program.write_text(f"#!{sys.executable}\nfrom redistill.cli import main\nmain()\n", encoding="utf-8")
+    program.chmod(0o755)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "HOME": str(tmp_path), "SHELL": "/bin/bash"}
+    for option in ("--show-completion", "--install-completion"):
+        done = subprocess.run(["bash", "-c", f"{program} {option}; true"], env=environment, capture_output=True,
+                              text=True, timeout=60)  # fmt: skip
+        assert done.stderr == ""
+        assert "_REDISTILL_COMPLETE" in done.stdout or "bash completion installed" in done.stdout
+    assert "redistill" in (tmp_path / ".bashrc").read_text(encoding="utf-8")
+
+
 def test_keys_of_runs_are_completed_and_outside_of_a_project_nothing_is(
     study: PublishedStudy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -204,7 +204,7 @@ def in_place(project: Project, line: str) -> str:
     return line.replace("2c8a7da", git(root, "rev-parse", "--short", "HEAD"))
 
 
-ONCE = list({command.line: command for command in reversed(HERE)}.values())[::-1]
+ONCE = list({command.line: command for command in HERE}.values())  # each where it comes first
 
 
 @pytest.mark.parametrize("command", ONCE, ids=shown)
