@@ -23,8 +23,8 @@ class Experiment:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         self.mlflow: Any = bring("mlflow", "tracking", "MLflow's store")
-        self.client: Any = self.mlflow.MlflowClient(tracking_uri=_whole(root, uri))
         try:
+            self.client: Any = self.mlflow.MlflowClient(tracking_uri=_whole(root, uri))
             found = self.client.get_experiment_by_name(study)
             self.number: str = found.experiment_id if found else self.client.create_experiment(study)
         except (self.mlflow.exceptions.MlflowException, OSError) as error:
