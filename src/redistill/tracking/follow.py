@@ -40,5 +40,6 @@ if __name__ == "__main__":
     interruption.die_with_parent()
     try:
         follow(Path.cwd(), sys.argv[1])
-    except (RedistillError, OSError, ValueError) as error:
-        print(f"tracking: {error}", file=sys.stderr)
+    except Exception as error:  # the run goes on, whatever a server or a library says
+        said = str(error) if isinstance(error, RedistillError) else f"{type(error).__name__}: {error}"
+        print(f"tracking: {said.splitlines()[0]}", file=sys.stderr)

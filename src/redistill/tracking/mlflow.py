@@ -19,12 +19,14 @@ class Experiment:
     """An experiment of MLflow, which is a study."""
 
     def __init__(self, root: Path, uri: str, study: str):
-        # without these it tells its makers of its use, and wants a database in the place of a folder
+        # without these it tells its makers of its use, wants a database in the place of a folder, and tries a server
+        # that is not there for minutes
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         self.mlflow: Any = bring("mlflow", "tracking", "MLflow's store")
-        self.client: Any = self.mlflow.MlflowClient(tracking_uri=_whole(root, uri))
         try:
+            self.client: Any = self.mlflow.MlflowClient(tracking_uri=_whole(root, uri))
             found = self.client.get_experiment_by_name(study)
             self.number: str = found.experiment_id if found else self.client.create_experiment(study)
         except (self.mlflow.exceptions.MlflowException, OSError) as error:
