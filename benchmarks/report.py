@@ -3,8 +3,8 @@
 python benchmarks/report.py [ROWS [FOLDER]]     writes benchmarks/results/report.json; exits with 1 when over budget
 
 The study has four columns and so many rows (250 if not given), each of three seeds but the teacher's. It takes minutes
-to make; in FOLDER it is kept, and gone on with where it was stopped. Configs, plan, keys, cells, tables and results/ are
-real, and the report is made by the code of `redistill report`; logs and predictions are drawn.
+to make; in FOLDER it is kept, and gone on with where it was stopped. Configs, plan, keys, cells, tables and results/
+are real, and the report is made by the code of `redistill report`; logs and predictions are drawn.
 """
 
 import json
