@@ -208,7 +208,7 @@ def test_axe_finds_nothing_serious(browser: Any, project: Path, scheme: str) -> 
         page.evaluate(axe)
         found = [("page", one) for one in page.evaluate("axe.run(document)")["violations"]]
         page.locator("#table-1-grid button[data-cell]").last.click()
-        for tab in range(7):
+        for tab in range(7) if EVERYTHING else (0, 4):
             page.click(f"#tab-{tab}")
             page.wait_for_timeout(300)
             found += [
