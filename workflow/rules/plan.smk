@@ -21,6 +21,23 @@ def published_again():
     return f"store/work/published/{PLAN.target.key}" if to_publish(PLAN) else []
 
 
+REPORTS = f"store/reports/{{key,{keys('study')}}}"
+
+
+def reports(part):
+    """What to ask for, so that a made study has its report; `--config report=no` leaves it out."""
+    if not REPORTED:
+        return []
+    return f"store/reports/{PLAN.target.key}/{part}"
+
+
+def shown_again():
+    """What to ask for when the report is made and results/ shows another, or none."""
+    if REPORTED and workflow.is_main_process and to_show(PLAN):
+        return f"store/work/shown/{PLAN.target.key}"
+    return []
+
+
 def title(wildcards):
     return PLAN.nodes[wildcards.key].title
 

@@ -1,21 +1,5 @@
 # The study as people look at it: one page, and its tables and pictures, which Snakemake's own report has too.
 
-REPORTS = f"store/reports/{{key,{keys('study')}}}"
-
-
-def reports(part):
-    """What to ask for, so that a made study has its report; `--config report=no` leaves it out."""
-    if not REPORTED:
-        return []
-    return f"store/reports/{PLAN.target.key}/{part}"
-
-
-def shown_again():
-    """What to ask for when the report is made and results/ shows another, or none."""
-    if REPORTED and workflow.is_main_process and to_show(PLAN):
-        return f"store/work/shown/{PLAN.target.key}"
-    return []
-
 
 rule report:
     input:
