@@ -236,7 +236,7 @@ def test_a_study_on_a_folder_of_images_passes_check_models_and_all(root: Path, t
     [
         (None, {}, "there is no such folder"),
         ({"cat/1.png": picture()}, {}, "has 1 folders, and one for each class is needed"),
-        ({"cat/1.png": picture(), "dog/a.txt": "a"}, {}, "dog: no image is there"),
+        ({"cat/1.png": picture(), "dog/a.txt": "a"}, {}, "`dog`: no image is there"),
         ({"cat/1.png": picture(), "dog/1.png": "no picture"}, {}, r"1\.png: cannot be read as an image"),
         ({"cat/1.png": picture(), "dog/1.png": picture()}, {}, "has 2 images; a study needs 100 at least"),
         ("photos", {"teacher": "minilm"}, "no pretrained classifier of images `minilm`"),
