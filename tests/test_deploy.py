@@ -234,7 +234,7 @@ def test_latency_is_measured_of_what_is_there_and_written_beside_it(
     done = made.redistill("latency", "tiny", "--seconds", "0.05", "--batch", "4")
     assert done.returncode == 0, done.stderr
     found = {f.stem: json.loads(f.read_text()) for f in (made.root / "store" / "latency").glob("*.json")}
-    assert set(found) == {key_of(made, title) for title in RUNS.values()}
+    assert set(found) >= {key_of(made, title) for title in RUNS.values()}
     mood = found[key_of(made, RUNS["mood"])]
     assert (mood["schema"], mood["title"]) == (latency.SCHEMA, RUNS["mood"])
     assert "core" in mood["machine"]
