@@ -92,7 +92,8 @@ set:
 def main(rows: int, folder: Path | None) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         root = (folder or Path(scratch)) / "project"
-        _study(root, rows)
+        if not (root / "results" / "small" / "runs.tsv").is_file():
+            _study(root, rows)
         began = time.perf_counter()
         from redistill.report.write import write
 
