@@ -12,7 +12,7 @@ MOST = 12  # rows of a column that are compared with each other: the best ones; 
 def pairs(column: Column, means: dict[str, float]) -> list[Content]:
     """All pairs of the column's best rows, with p after Holm's correction over them; `a` is the better one."""
     best = sorted(column.rows, key=lambda row: -means[row])[:MOST]
-    found = []
+    found = list[Content]()
     for a, b in combinations(best, 2):
         differences = column.values[column.rows.index(a)] - column.values[column.rows.index(b)]
         low, high = interval(differences)
