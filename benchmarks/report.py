@@ -92,7 +92,8 @@ set:
 def main(rows: int, folder: Path | None) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         root = (folder or Path(scratch)) / "project"
-        _study(root, rows)
+        if not (root / "results" / "small" / "runs.tsv").is_file():
+            _study(root, rows)
         began = time.perf_counter()
         from redistill.report.write import write
 
@@ -127,7 +128,9 @@ def _opened(file: Path) -> dict[str, Any]:
                 ".observe(document, { attributes: true, childList: true, subtree: true })"
             )
             page.goto(file.as_uri())
-            page.wait_for_function("window.__drawn", timeout=120_000)
+            page.wait_for_selector(
+                "html[data-drawn]", timeout=120_000
+            )  # to wait for code, it would have to be evaluated
             usable.append(page.evaluate("window.__ready") / 1000)
             drawn.append(page.evaluate("window.__drawn") / 1000)
             began = time.perf_counter()
