@@ -419,7 +419,7 @@ def test_the_report_for_programs_has_a_stable_layout(made: PublishedStudy, pytho
     made.record(made.node("table", "texts").key).unlink()
     done = python("-m", "redistill", "audit", STUDY, "--json", "--sample", "5%", cwd=made.root)
     held = json.loads(done.stdout)
-    assert list(held) == sorted((
+    assert sorted(held) == sorted((
         "schema", "what", "study", "root", "level", "outcome", "sample", "counts", "wrong", "stale", "unchecked",
         "notes",
     ))  # fmt: skip
