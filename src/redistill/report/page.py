@@ -95,7 +95,7 @@ def _vega() -> str:
     version = altair.SCHEMA_VERSION.removeprefix("v")
     known = vl_convert.get_vegalite_versions()
     chosen = next((v for v in reversed(known) if version.startswith(f"{v}.")), known[-1])
-    bundle = vl_convert.javascript_bundle(None, vl_version=chosen)
+    bundle = vl_convert.javascript_bundle(vl_version=chosen)  # type: ignore[call-arg]  # all that it takes may be left out
     return f"(() => {{\n{bundle}\n}})();\n".replace("</script", r"<\/script").replace("<!--", r"<\!--")
 
 
