@@ -20,7 +20,7 @@ from slurm_cluster import Cluster, cluster, missing, until
 pytestmark = pytest.mark.timeout(1500)
 long = pytest.mark.skipif("REDISTILL_SLURM" not in os.environ, reason="make test-slurm runs these")
 LONGEST = 600.0  # seconds of one command of Snakemake
-STUDY = ("--config", "study=six", "trust_plugins=1")
+STUDY = ("--config", "study=six", "trust_plugins=1", "report=no")
 PROFILE = (
     "--profile", "profiles/slurm", "--slurm-no-account", "--slurm-status-command", "squeue",
     "--slurm-init-seconds-before-status-checks", "2", "--seconds-between-status-checks", "2", "--latency-wait", "20",

@@ -25,10 +25,13 @@ REPORTS = f"store/reports/{{key,{keys('study')}}}"
 
 
 def reports(part):
-    """What to ask for, so that a made study has its report; `--config report=no` leaves it out."""
-    if not REPORTED:
+    """What to ask for, so that a study has its report when it is made; `--config report=no` leaves it out. A study that
+    was pulled is whole without one: `redistill report` makes it.
+    """
+    made = f"store/reports/{PLAN.target.key}/{part}"
+    if not REPORTED or (Path(done(PLAN.target)).exists() and not Path(made).exists()):
         return []
-    return f"store/reports/{PLAN.target.key}/{part}"
+    return made
 
 
 def shown_again():
