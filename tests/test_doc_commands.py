@@ -22,6 +22,7 @@ from nano_study import Nano
 from questioned import git
 
 from redistill.cli import app
+from redistill.registry import TRUST
 from redistill.cli.overview import QUIETLY
 from redistill.environment import variables
 
@@ -88,7 +89,10 @@ def test_nothing_is_held_that_no_page_shows() -> None:
 
 
 @pytest.mark.parametrize("command", [c for c in ALL if program(c.line) == "redistill"], ids=shown)
-def test_redistill_takes_every_option_of_every_command_that_is_shown(command: Command) -> None:
+def test_redistill_takes_every_option_of_every_command_that_is_shown(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TRUST, "")  # which --trust-plugins sets; afterwards it is as it was
     words = [w for w in itertools.takewhile(lambda w: w not in (">", "&&", "|"), command.words) if w not in QUIETLY]
     if set(words) & {"--help", "--install-completion", "--show-completion"}:
         return

@@ -41,7 +41,8 @@ def said(done: subprocess.CompletedProcess[str], *words: str, code: int | None =
     return text
 
 
-def test_a_missing_file_is_named_where_it_was_looked_for(nano: Nano) -> None:
+def test_a_missing_file_is_named_where_it_was_looked_for(nano: Nano, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GLUE_DIR", raising=False)
     new = nano.redistill("new", "mine", "--from-csv", "nofile.csv", "--text", "review", "--label", "stars")
     said(new, "nofile.csv: there is no such file", code=1)
     glue = nano.redistill("check", "glue-small")  # its data lies in a folder that a variable names

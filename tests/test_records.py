@@ -260,7 +260,7 @@ def test_who_waits_for_a_job_notes_that_it_was_killed(made: PublishedStudy, monk
 
     monkeypatch.setattr(jobs, "_ran", killed)
     monkeypatch.setattr(jobs, "_warm", lambda *_: nullcontext())
-    with pytest.raises(RedistillError, match="could not be made"):
+    with pytest.raises(RedistillError, match="killed by SIGKILL"):
         jobs.make_all(made.plan, [key])
     assert [attempt["outcome"] for attempt in attempts.of(made.root, key)] == ["killed"]
 
