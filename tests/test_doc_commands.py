@@ -22,9 +22,9 @@ from nano_study import Nano
 from questioned import git
 
 from redistill.cli import app
-from redistill.registry import TRUST
 from redistill.cli.overview import QUIETLY
 from redistill.environment import variables
+from redistill.registry import TRUST
 
 GROUP = typer.main.get_command(app)
 ALL = [command for page in PAGES for command in commands(page)]
