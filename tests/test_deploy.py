@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from nano_study import Nano
-from tiny_project import VARIABLE, tiny
+from tiny_project import key_of, made_tiny
 
 from redistill import export, lineage
 from redistill.deploy import folder as exported
@@ -34,12 +34,7 @@ RUNS = {
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nano]:
     """The tiny study, with a run of every kind."""
-    folder = tmp_path_factory.mktemp("tiny")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(VARIABLE, str(folder / "sources"))
-        project = tiny(folder / "project", folder / "sources")
-        done = project.redistill("table", "all", "--study", "tiny")
-        assert done.returncode == 0, done.stderr
+    with made_tiny(tmp_path_factory.mktemp("tiny")) as project:
         yield project
 
 
@@ -54,11 +49,6 @@ def folders(made: Nano) -> dict[tuple[str, str], Path]:
             found[run, form], written = export.export(made.root, key_of(made, RUNS[run]), form=form)
             assert written
     return found
-
-
-def key_of(made: Nano, title: str) -> str:
-    records = {json.loads(f.read_text())["what"]: f.stem for f in (made.root / "store" / "records").glob("*.json")}
-    return records[title]
 
 
 def dev(made: Nano, run: str) -> tuple[pd.DataFrame, pd.DataFrame]:

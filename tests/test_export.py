@@ -19,7 +19,7 @@ import torch
 from hub_stub import hub
 from huggingface_hub import ModelCard
 from nano_study import Nano
-from tiny_project import LONGEST, VARIABLE, tiny
+from tiny_project import LONGEST, key_of, made_tiny
 
 import redistill
 from redistill import card, export, lineage
@@ -38,18 +38,8 @@ NOWHERE = "http://127.0.0.1:9"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nano]:
     """The tiny study, with a run of every kind."""
-    folder = tmp_path_factory.mktemp("tiny")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(VARIABLE, str(folder / "sources"))
-        project = tiny(folder / "project", folder / "sources")
-        done = project.redistill("table", "all", "--study", "tiny")
-        assert done.returncode == 0, done.stderr
+    with made_tiny(tmp_path_factory.mktemp("tiny")) as project:
         yield project
-
-
-def key_of(made: Nano, title: str) -> str:
-    records = {json.loads(f.read_text())["what"]: f.stem for f in (made.root / "store" / "records").glob("*.json")}
-    return records[title]
 
 
 @pytest.fixture(scope="module")

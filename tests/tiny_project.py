@@ -2,10 +2,13 @@
 
 import json
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from nano_study import Nano, copy_project
 
 from redistill.provenance.store import sha256_file
@@ -143,3 +146,19 @@ def write_bert(folder: Path) -> None:
     BertWordPieceTokenizer(str(folder / "vocab.txt")).save(str(folder / "tokenizer.json"))
     said = {"tokenizer_class": "BertTokenizer", "model_max_length": 16, "do_lower_case": True}
     (folder / "tokenizer_config.json").write_text(json.dumps(said), encoding="utf-8")
+
+
+@contextmanager
+def made_tiny(folder: Path) -> Iterator[Nano]:
+    """The tiny study below a folder, with a run of every kind."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, str(folder / "sources"))
+        project = tiny(folder / "project", folder / "sources")
+        done = project.redistill("table", "all", "--study", "tiny")
+        assert done.returncode == 0, done.stderr
+        yield project
+
+
+def key_of(made: Nano, title: str) -> str:
+    records = {json.loads(f.read_text())["what"]: f.stem for f in (made.root / "store" / "records").glob("*.json")}
+    return records[title]

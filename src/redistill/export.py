@@ -27,8 +27,6 @@ KINDS = (HUB, *FORMS)
 PROVENANCE = "provenance.json"
 FILES = ("README.md", PROVENANCE, "config.json", "model.safetensors", "resolved.json", *TOKENIZER_FILES)
 VERIFIED = 64  # examples; enough to see other weights, labels or tokens, and seconds for the largest models
-# Of one more than the logit: kernels and padding differ, in float32; GPUs round what goes into a convolution.
-NEAR = {"cpu": 1e-3, "cuda": 2e-2}
 
 Examples = tuple[list[str], "ndarray"]  # ids, and the logits on file (n, C)
 
@@ -190,6 +188,8 @@ def _verify_text(run: Finished, folder: Path) -> int:
     import numpy as np
     import pyarrow.parquet as pq
 
+    from redistill.deploy.verify import refuse_other_logits
+
     ids, logits = _on_file(run)
     rows = {row["id"]: row for row in pq.read_table(_dataset(run) / "dev.parquet").to_pylist()}
     given = [{part: rows[i][part] for part in ("text", "text_pair") if rows[i].get(part) is not None} for i in ids]
@@ -204,7 +204,7 @@ def _verify_text(run: Finished, folder: Path) -> int:
             f"{run.title}: transformers' pipeline does not take it ({type(error).__name__}: {first}); nothing was "
             "exported"
         ) from None
-    _compare(run, ids, found, logits)
+    refuse_other_logits(run, ids, found, logits, "the export")
     return len(ids)
 
 
@@ -231,6 +231,7 @@ def _verify_image(run: Finished, folder: Path) -> int:
 
     from redistill.data import examples
     from redistill.data.pictures import STORED
+    from redistill.deploy.verify import refuse_other_logits
     from redistill.models import agreement, load
 
     rows = _rows_on_file(run)
@@ -248,23 +249,10 @@ def _verify_image(run: Finished, folder: Path) -> int:
                 logits.append(said["logits"][0].float().numpy())
     if logits:
         on_file = np.array([row["logits"] for row in rows], dtype=np.float32)
-        _compare(run, [row["id"] for row in rows], np.stack(logits), on_file)
+        refuse_other_logits(run, [row["id"] for row in rows], np.stack(logits), on_file, "the export")
     elif (share := float(np.mean(shares))) < agreement.ENOUGH:
         raise RedistillError(
             f"{run.title}: of {len(rows)} images of `dev` the export says the same as what is on file in "
             f"{100 * share:.1f} % alone; nothing was exported. Was it trained with other versions of the packages?"
         )
     return len(rows)
-
-
-def _compare(run: Finished, ids: list[str], found: "ndarray", on_file: "ndarray") -> None:
-    if found.shape != on_file.shape:
-        raise RedistillError(f"{run.title}: logits are {found.shape}, on file {on_file.shape}; nothing was exported")
-    near = NEAR[run.config["runtime"]["device"]]
-    wrong = ~(abs(found - on_file) <= near * (1 + abs(on_file)))  # so that what is not a number is wrong
-    if wrong.any():
-        first = int(wrong.any(axis=1).argmax())
-        raise RedistillError(
-            f"{run.title}: for {ids[first]} of `dev` the export says {found[first].tolist()}, and on file is "
-            f"{on_file[first].tolist()}; nothing was exported. Was it trained with other versions of the packages?"
-        )

@@ -128,15 +128,24 @@ def _refuse_other(run: Finished, found: "Table", on_file: "Table", scores: dict[
                 "that is on file; nothing was exported. Was it trained with other versions of the packages?"
             )
         return
-    mine, theirs = _logits(found), _logits(on_file)
+    refuse_other_logits(run, found["id"].to_pylist(), _logits(found), _logits(on_file), "the ONNX file")
+
+
+def refuse_other_logits(run: Finished, ids: list[str], found: "ndarray", on_file: "ndarray", what: str) -> None:
+    """Refuse `what`, which says other logits (N, C) than those on file.
+
+    Raises:
+        RedistillError: shapes differ, or an example's logits are not near; the first such one is named.
+    """
+    if found.shape != on_file.shape:
+        raise RedistillError(f"{run.title}: logits are {found.shape}, on file {on_file.shape}; nothing was exported")
     near = NEAR[run.config["runtime"]["device"]]
-    wrong = ~(abs(mine - theirs) <= near * (1 + abs(theirs)))  # so that what is not a number is wrong
+    wrong = ~(abs(found - on_file) <= near * (1 + abs(on_file)))  # so that what is not a number is wrong
     if wrong.any():
         first = int(wrong.any(axis=1).argmax())
         raise RedistillError(
-            f"{run.title}: for {found['id'][first].as_py()} of `{SPLIT}` the ONNX file says {mine[first].tolist()}, "
-            f"and on file is {theirs[first].tolist()}; nothing was exported. Was it trained with other versions of the "
-            "packages?"
+            f"{run.title}: for {ids[first]} of `{SPLIT}` {what} says {found[first].tolist()}, and on file is "
+            f"{on_file[first].tolist()}; nothing was exported. Was it trained with other versions of the packages?"
         )
 
 
