@@ -14,6 +14,7 @@ from redistill.data.examples import Examples, on
 from redistill.errors import RedistillError
 
 Asked = tuple[np.ndarray, Sequence[int] | None]  # indices, and the seeds of their views
+NOT_THEIRS = (signal.SIGTERM, signal.SIGINT)  # of the signals, those that processes beside a run leave to it
 
 
 def ahead(data: Examples, upcoming: Iterator[Asked]) -> AbstractContextManager["Examples | Ahead"]:
@@ -41,7 +42,12 @@ class Ahead:
             _Batches(data), sampler=_InOrder(upcoming), batch_size=None, num_workers=workers, prefetch_factor=2,
             generator=torch.Generator(), worker_init_fn=_begun,
         )  # fmt: skip
-        self.made: Any = iter(loader)
+        # what is sent to all processes waits until each has said that it is not for it (`_begun`)
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, NOT_THEIRS)
+        try:
+            self.made: Any = iter(loader)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
         atexit.register(self.close)  # before Python waits for processes that nobody has told to end
 
     def close(self) -> None:
@@ -86,7 +92,7 @@ def _begun(_worker: int) -> None:
     """A process beside a run ends with it, and not before: who asks all processes to stop is answered by the run, which
     still needs the batch that it waits for.
     """
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in NOT_THEIRS:
         signal.signal(number, signal.SIG_IGN)
 
 
