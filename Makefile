@@ -19,9 +19,9 @@ validators: ## make .venv-validators, with which the tests check crates; quick w
 reproduce: setup ## make every table of a study anew where it is missing (STUDY=name, CORES=n)
 	.venv/bin/snakemake --cores $(CORES) $(if $(STUDY),--config study=$(STUDY))
 
-test: setup ## run the tests; without .venv-validators (no network), that of roc-validator is skipped
+test: setup ## run the tests, files side by side; without .venv-validators (no network), that of roc-validator is skipped
 	@bash envs/validators.sh || echo "no .venv-validators: roc-validator's test will be skipped" >&2
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-browser: setup ## the long form of the report's tests in Chromium: every tab of every number (apt-get install chromium)
 	REDISTILL_BROWSER=all .venv/bin/python -m pytest tests/test_browser.py --timeout 1500

@@ -107,6 +107,11 @@ def explained(error: Exception) -> str:
             "time, and a layer of a model or a loss computes with it: set `runtime.device` to `cpu`, or take another "
             "layer or loss (docs/determinism.md)"
         )
+    if "DataLoader worker" in text:  # torch says it wherever the run is when one of them is killed
+        return (
+            f"a process that makes images is gone ({text[:200]}): give the machine more memory, shared memory "
+            "(/dev/shm) above all, or lower the study's `loading.workers`"
+        )
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or os.strerror(errno.ENOSPC) in text:  # safetensors says it in words alone
         return (

@@ -294,7 +294,9 @@ def _refused(origin: dict[str, Any], output: str) -> RedistillError:
             return IntegrityError(f"{name} ({origin['form']})", origin["sha256"], found, "Nothing of it was read.")
     last = [line for line in output.splitlines() if line.startswith("ERROR")][-1:] or output.splitlines()[-1:]
     said = " ".join(last).rstrip(". ") or "it did not say why"
-    return RedistillError(f"{name}: pip could not fetch it: {said}. Check the network and pip's index, then start again")
+    return RedistillError(
+        f"{name}: pip could not fetch it: {said}. Check the network and pip's index, then start again"
+    )
 
 
 def _inner(archive: Path, config: dict[str, Any], scratch: Path) -> Path:
