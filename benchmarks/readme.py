@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "docs/performance.md", "docs/comparison.md", "docs/glue.md", "docs/scaling.md")
+PAGES = ("README.md", "docs/performance.md", "docs/comparison.md", "docs/glue.md", "docs/vision.md", "docs/scaling.md")
 BLOCK = re.compile(r"(<!-- from (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
