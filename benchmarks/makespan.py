@@ -1,15 +1,11 @@
 """The real makespan of the embedded study beside the simulated one, on an idle machine: 1 core, then 2.
 
 python benchmarks/makespan.py [CORES...]     writes benchmarks/results/makespan.json; about half an hour
-python benchmarks/makespan.py --recorded     the same from the records of the project's store, in seconds
 
 Each time the study is made from nothing, in a store of its own, by `snakemake --cores N`; its makespan is what the
 clock says from the command to its end. It is simulated on configs/machines/two-cores.yaml with N cores, three times:
 from the records that the project's own store had before, as `redistill plan --profile` does; from the records of the
 runs with another number of cores; and from its own records, which leaves the order and the pace alone to be wrong.
-
-`--recorded` makes nothing: it takes the longest sitting of the store's records, which is from the begin of its first
-job to the end of its last one, and simulates what was made in it, with as many cores as were busy at once.
 """
 
 import shutil
@@ -21,12 +17,11 @@ from typing import Any
 
 from redistill.config import schema
 from redistill.config.machines import read_machine
-from redistill.performance import cost, times
+from redistill.performance import times
 from redistill.performance.forecast import forecast
 from redistill.performance.units import bounded
 from redistill.plan import Plan, make_plan
 from redistill.provenance import record, store
-from redistill.provenance.keys import canonical
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRATCH = ROOT / "benchmarks" / "scratch"
@@ -72,32 +67,6 @@ def simulated(plan: Plan, cores: int, quiet: bool = True) -> dict[str, Any] | No
     return {"seconds": found.schedule.end, "jobs_seconds": said["core_hours"] * 3600, "unknown": unknown}
 
 
-def recorded() -> dict[str, Any]:
-    """The longest sitting in which the study was made, as the store's records have it, and as it is simulated."""
-    plan = make_plan(ROOT, STUDY)
-    names = {(node.parts["kind"], node.title, canonical(node.config)): node.kind for node in plan.nodes.values()}
-    of = [(names[name], one) for one in cost.read_here(ROOT) if (name := one_name(one)) in names]
-    bars = [times.Bar(kind, m.title, m.begin, m.begin + m.seconds, m.core_seconds, m.peak_mib) for kind, m in of]
-    bars = max(times.sittings(times.in_lanes(sorted(bars, key=lambda bar: (bar.begin, bar.end)))), key=len)
-    cores = max(bar.lane for bar in bars) + 1
-    ways = {"from its own records": False, "from its own records, if nothing else had run": True}
-    machine = machine_with(cores)
-    real = max(bar.end for bar in bars) - bars[0].begin
-    found: dict[str, Any] = {
-        "real_seconds": real, "things": len(bars), "jobs_seconds": sum(bar.seconds for bar in bars),
-        "core_seconds": sum(bar.core_seconds for bar in bars), "pace": {"between_jobs": times.between(bars)},
-    }  # fmt: skip
-    found["simulated"] = {way: simulated(plan, cores, quiet) for way, quiet in ways.items()}
-    for one in found["simulated"].values():
-        one["seconds"] -= machine.pace.start + machine.pace.end
-        one["over_real"] = one["seconds"] / real
-    return {str(cores): found}
-
-
-def one_name(made: cost.Made) -> tuple[str, str, str]:
-    return made.parts["kind"], made.title, canonical(made.parts["config"])
-
-
 def pace(bars: list[times.Bar], begin: float, end: float) -> dict[str, float]:
     """What a run took beside its jobs; records know when a thing was begun to half a second."""
     return {
@@ -107,8 +76,6 @@ def pace(bars: list[times.Bar], begin: float, end: float) -> dict[str, float]:
 
 
 def main() -> None:
-    if sys.argv[1:] == ["--recorded"]:
-        return write(recorded())
     asked = [int(text) for text in sys.argv[1:]] or list(CORES)
     before = {cores: simulated(make_plan(ROOT, STUDY), cores) for cores in asked}
     real, plans, runs = dict[int, float](), dict[int, Plan](), dict[str, Any]()
@@ -132,10 +99,6 @@ def main() -> None:
         runs[str(cores)]["simulated"] = {way: found for way, found in ways.items() if found is not None}
         for found in runs[str(cores)]["simulated"].values():
             found["over_real"] = found["seconds"] / real[cores]
-    write(runs)
-
-
-def write(runs: dict[str, Any]) -> None:
     result = {
         "command": " ".join(["python benchmarks/makespan.py", *sys.argv[1:]]), "machine": record.machine(),
         "study": STUDY, "profile": PROFILE, "aim": AIM, "cores": runs,
