@@ -8,11 +8,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 import yaml
 from nano_study import Nano, copy_project
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from redistill import container, specification
@@ -300,6 +302,11 @@ def test_every_way_to_an_environment_takes_the_same_lock_and_python() -> None:
     assert f"!= {locked.PYTHON} ]]" in (ENVS / "lock.sh").read_text(encoding="utf-8")
     assert f"ARG PYTHON=python{locked.PYTHON}\n" in CONTAINERFILE
     assert f"ARG LOCK={locked.LOCK}\n" in CONTAINERFILE
+
+
+def test_every_locked_package_takes_the_first_python_of_its_series() -> None:
+    packages = ((package.metadata["Requires-Python"], package.name) for package in distributions())
+    assert [name for wanted, name in packages if wanted and f"{locked.PYTHON}.0" not in SpecifierSet(wanted)] == []
 
 
 def test_what_differs_is_told_with_the_things_that_it_reaches() -> None:
