@@ -76,6 +76,7 @@ def test_what_is_set_does_not_reach_back_into_what_it_was_written_from(project):
         ("stages.0.optimizer.learning_rate", "stages.0.optimizer", "did you mean `optimiser`?"),
         ("studnt.max_length", "studnt", "did you mean `student`?"),
         ("''", "", "unknown key"),
+        ("runtime.device", "runtime", "unknown key here; it is one of the files in configs/studies"),
     ],
 )
 def test_a_path_that_leads_nowhere_says_what_there_is_at_the_line_of_the_set(project, path, key, words):

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from redistill.config import schema
 from redistill.config.parse import MAX_DEPTH, Document, KeyPath, Place, load, parse, paths
 from redistill.errors import ConfigError, Problem, RedistillError, nearest
 
@@ -231,7 +232,7 @@ def _problem(model: type[BaseModel], document: Document, details: ErrorDetails) 
 def _message(model: type[BaseModel], details: ErrorDetails) -> str:
     kind, value = details["type"], details.get("input")
     if kind == "extra_forbidden":
-        return f"unknown key; {nearest(str(details['loc'][-1]), _fields_at(model, details['loc'][:-1]))}"
+        return _unknown(model, details["loc"])
     if kind == "missing":
         return "is missing"
     if kind == "value_error":
@@ -246,6 +247,19 @@ def _message(model: type[BaseModel], details: ErrorDetails) -> str:
         return f"must be text: put `{json.dumps(value)}` in quotes"
     text = details["msg"].removeprefix("Input ")
     return f"{text[0].lower()}{text[1:]}, but it is {_shown(value)}"
+
+
+def _unknown(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
+    """What is said of a key that the model does not have: in which files it would be one, or the nearest one."""
+    key = str(loc[-1])
+    kinds: dict[str, type[BaseModel]] = {
+        "studies": schema.Study, "experiments": schema.Experiment, "tasks": schema.Task
+    }  # fmt: skip
+    if len(loc) == 1 and model in kinds.values():
+        for folder, other in kinds.items():
+            if key in other.model_fields:
+                return f"unknown key here; it is one of the files in configs/{folder}"
+    return f"unknown key; {nearest(key, _fields_at(model, loc[:-1]))}"
 
 
 _WORDS = {
