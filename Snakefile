@@ -49,6 +49,10 @@ if IMAGE:
     containerized: IMAGE
 
 
+resource_scopes:
+    together="local",  # of a cluster's submission: small jobs in it that run at once
+
+
 include: "workflow/rules/plan.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/models.smk"

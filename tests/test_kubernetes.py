@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import REPOSITORY, SOURCES
+from nano_study import copy_project
 
 from redistill import kubernetes
 
@@ -163,6 +164,42 @@ def test_the_profile_says_what_the_commands_take() -> None:
 
 # --- a study, with a stand-in of kubectl -----------------------------------------------------------------------------
 
+SMALL = """
+title: six cells
+tables:
+  floor:
+    title: Floor
+    tasks: [d0, d1, d2, d3, d4, d5]
+    seeds: [0]
+    rows:
+      - {experiment: image/majority}
+"""
+
+
+@pytest.mark.slow
+def test_small_jobs_share_a_pod_which_asks_for_four_cores_and_not_for_one_each(tmp_path: Path) -> None:
+    project, asked = copy_project(tmp_path / "project"), tmp_path / "asked"
+    (project.root / "configs" / "studies" / "small.yaml").write_text(SMALL)
+    for number in range(6):
+        task = f"extends: nano-digits\nsplits: {{train: {50 + number}}}\n"
+        (project.root / "configs" / "tasks" / f"d{number}.yaml").write_text(task)
+    snakemake = (sys.executable, "-m", "snakemake", "--config", "study=small", "report=no")
+    made = project.command(*snakemake, "--cores", "2", "--until", "fit_baseline")
+    assert made.returncode == 0, made.stderr
+    submit = f"echo {{rule}} {{threads}} >> {asked}; false"
+    project.command(
+        *snakemake, "--profile", "profiles/kubernetes", "--cluster-generic-submit-cmd", submit, "--retries", "0"
+    )
+    assert asked.read_text() == "GROUP 4\n"
+
+
+def test_what_shares_a_submission_does_so_on_every_cluster() -> None:
+    files = [REPOSITORY / "profiles" / name / "config.yaml" for name in ("kubernetes", "slurm")]
+    here, there = (yaml.safe_load(file.read_text(encoding="utf-8")) for file in files)
+    for key in ("groups", "group-components", "resources"):
+        assert here[key] == there[key], key
+
+
 KUBECTL = """#!{python}
 import json, os, subprocess, sys, uuid
 from pathlib import Path
@@ -196,8 +233,6 @@ elif verb == "get":
 def test_a_study_with_a_stand_in_of_the_cluster(tmp_path: Path) -> None:
     pytest.importorskip("kubernetes_validate")
     pytest.importorskip("snakemake_executor_plugin_cluster_generic")
-    from nano_study import copy_project
-
     project = copy_project(tmp_path / "project")
     (tmp_path / "bin").mkdir()
     (tmp_path / "jobs").mkdir()

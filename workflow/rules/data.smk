@@ -36,6 +36,7 @@ rule prepare:
     resources:
         mem_mb=memory,
         runtime=minutes,
+        together=1,
     params:
         make=MAKE,
         title=title,
@@ -58,6 +59,7 @@ rule tokenise:
     resources:
         mem_mb=memory,
         runtime=minutes,
+        together=1,
     params:
         make=MAKE,
         title=title,

@@ -15,6 +15,7 @@ rule evaluate:
     resources:
         mem_mb=memory,
         runtime=minutes,
+        together=1,
     params:
         make=MAKE,
         title=title,

@@ -14,6 +14,7 @@ rule make_table:
     resources:
         mem_mb=memory,
         runtime=minutes,
+        together=1,
     params:
         make=MAKE,
         title=title,
@@ -36,6 +37,7 @@ rule make_submission:
     resources:
         mem_mb=memory,
         runtime=minutes,
+        together=1,
     params:
         make=MAKE,
         title=title,
@@ -58,6 +60,7 @@ rule make_scores:
     resources:
         mem_mb=memory,
         runtime=minutes,
+        together=1,
     params:
         make=MAKE,
         title=title,
