@@ -19,14 +19,14 @@ from hub_server import Hub, Repository, serving
 from picture_sets import picture, put
 
 from redistill import new
-from redistill.config.check import check
+from redistill.config.check import check, check_experiment
 from redistill.data.prepare import prepare
 from redistill.data.readers.table import table
 from redistill.errors import RedistillError
 from redistill.new import texts
 from redistill.new.images import Images
 from redistill.new.texts import Table
-from redistill.plan import make_plan
+from redistill.plan import lay_out, make_plan
 from redistill.training.check import check_models
 
 REPOSITORY = Path(__file__).parents[1]
@@ -211,6 +211,14 @@ def photos(folder: Path, number: int = 60, side: int = 70) -> Path:
     return put(
         folder, {f"{name}/{i}.png": picture(side + 10, side, i) for name in ("cat", "dog") for i in range(number)}
     )
+
+
+def test_its_runs_are_those_that_the_commands_of_one_recipe_mean(root: Path, tmp_path: Path) -> None:
+    write(root, written(tmp_path / "mine.csv"))
+    new.write(root, new.Wish("pets"), Images(photos(tmp_path / "p")))
+    for study in ("reviews", "pets"):
+        alone = lay_out(root, check_experiment(root, f"{study}/student-kd", [study], [0], study))
+        assert alone.runs[0].key in make_plan(root, study).nodes
 
 
 def test_a_study_on_a_folder_of_images_passes_check_models_and_all(root: Path, tmp_path: Path) -> None:

@@ -32,15 +32,16 @@ def check(root: Path, name: str) -> Checked:
 def check_experiment(
     root: Path, name: str, tasks: list[str], seeds: list[int], study: str, changes: Document | None = None
 ) -> Checked:
-    """Check an experiment that need not be in a study, on these tasks, with the runtime and plugins of `study`.
+    """Check an experiment that need not be in a study, on these tasks, with what is said around it in `study`.
 
-    `changes` are values laid over it, by their path.
+    That is its runtime, folders, plugins and the like. `changes` are values laid over it, by their path.
     """
     around = compose.validate(schema.Study, compose.read(root, "studies", study))
     data = {
         "title": name, "runtime": around.runtime.model_dump(), "checkpoints": around.checkpoints.model_dump(),
         "loading": around.loading.model_dump(), "tracking": around.tracking.model_dump(),
         "plugins": {n: p.model_dump() for n, p in around.plugins.items()},
+        "folders": {n: p.model_dump() for n, p in around.folders.items()},
         "tables": {"run": {"title": name, "tasks": tasks, "seeds": seeds, "rows": [{"experiment": name}]}},
     }  # fmt: skip
     place = compose.read(root, "experiments", name).place(())
