@@ -22,7 +22,7 @@ from redistill import new
 from redistill.config.check import check, check_experiment
 from redistill.data.prepare import prepare
 from redistill.data.readers.table import table
-from redistill.errors import RedistillError
+from redistill.errors import ConfigError, RedistillError
 from redistill.new import texts
 from redistill.new.images import Images
 from redistill.new.texts import Table
@@ -219,6 +219,9 @@ def test_its_runs_are_those_that_the_commands_of_one_recipe_mean(root: Path, tmp
     for study in ("reviews", "pets"):
         alone = lay_out(root, check_experiment(root, f"{study}/student-kd", [study], [0], study))
         assert alone.runs[0].key in make_plan(root, study).nodes
+    (root / "data" / "reviews").rename(root / "elsewhere")
+    with pytest.raises(ConfigError, match=r"configs/studies/reviews\.yaml:\d+:\d+: folders\.reviews: there is"):
+        check_experiment(root, "reviews/student-kd", ["reviews"], [0], "reviews")
 
 
 def test_a_study_on_a_folder_of_images_passes_check_models_and_all(root: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from redistill.config import compose, schema
 from redistill.config.checked import Checked, Findings, Row, written
 from redistill.config.claims import check_claims
 from redistill.config.experiments import ExperimentChecker
-from redistill.config.parse import Document, KeyPath
+from redistill.config.parse import Document, KeyPath, Place
 from redistill.config.tasks import TaskChecker
 from redistill.errors import ConfigError, RedistillError, nearest
 
@@ -36,7 +36,8 @@ def check_experiment(
 
     That is its runtime, folders, plugins and the like. `changes` are values laid over it, by their path.
     """
-    around = compose.validate(schema.Study, compose.read(root, "studies", study))
+    document = compose.read(root, "studies", study)
+    around = compose.validate(schema.Study, document)
     data = {
         "title": name, "runtime": around.runtime.model_dump(), "checkpoints": around.checkpoints.model_dump(),
         "loading": around.loading.model_dump(), "tracking": around.tracking.model_dump(),
@@ -44,8 +45,9 @@ def check_experiment(
         "folders": {n: p.model_dump() for n, p in around.folders.items()},
         "tables": {"run": {"title": name, "tasks": tasks, "seeds": seeds, "rows": [{"experiment": name}]}},
     }  # fmt: skip
-    place = compose.read(root, "experiments", name).place(())
-    checked = _checked(root, name, Document(data, {(): place}), changes, published=False)
+    here = compose.read(root, "experiments", name).place(())
+    places: dict[KeyPath, Place] = {(): here, ("folders",): document.place(("folders",))}
+    checked = _checked(root, name, Document(data, places), changes, published=False)
     checked.around = study
     return checked
 
