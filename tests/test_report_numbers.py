@@ -181,3 +181,17 @@ def test_speed_is_read_where_somebody_measured_it(made: PublishedStudy, tmp_path
     assert costs.speed(study, key) == [{"form": "int8", "milliseconds": 2.5}]
     file.write_text("no JSON")
     assert costs.speed(study, key) == []
+
+
+def test_an_export_stands_beside_its_run(made: PublishedStudy, tmp_path: Path) -> None:
+    copy = copied(made, tmp_path / "copy")
+    study = read(copy.root, STUDY)
+    key = copy.node("student", "plain").key
+    assert costs.exported(study, key, "accuracy") == []
+    file = copy.root / "exports" / f"{key}-int8" / "scores.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"agree": 0.5, "metrics": {"accuracy": {"run": 0.75, "export": 0.5}}}))
+    assert costs.exported(study, key, "accuracy") == [{"form": "int8", "run": 0.75, "export": 0.5, "agree": 0.5}]
+    assert costs.exported(study, key, "f1") == []
+    file.write_text('{"metrics": {"accuracy": {"run": "a"}}}')
+    assert costs.exported(study, key, "accuracy") == []

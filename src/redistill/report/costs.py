@@ -1,7 +1,8 @@
 """What a row's model costs: parameters, bytes, operations of one example, and what was measured of its speed.
 
 Operations are counted by torch on a model without weights, so only where the configs still give the study that was
-published. Speed is read where somebody measured it: store/latency/KEY.json, and results/STUDY/latency.json by key.
+published. Speed is read where somebody measured it: store/latency/KEY.json, and results/STUDY/latency.json by key; what
+exports score, where `redistill export` has put them.
 """
 
 import json
@@ -58,6 +59,19 @@ def _lines(said: Any) -> list[Content]:
             kept = {name: known[name] for name in SPEED if isinstance(known.get(name), (int, float, str))}
             if isinstance(kept.get("milliseconds"), (int, float)):
                 found.append(kept)
+    return found
+
+
+def exported(study: Study, key: str, metric: str) -> list[Content]:
+    """How a run's exports did beside it: form, both scores, and which share of the answers is the same (or None)."""
+    found: list[Content] = []
+    for form in ("onnx", "int8"):
+        file = study.root / "exports" / f"{key}-{form}" / "scores.json"
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            said = json.loads(file.read_text(encoding="utf-8"))
+            scores = {name: float(said["metrics"][metric][name]) for name in ("run", "export")}
+            agree = said["agree"] if isinstance(said["agree"], (int, float)) else None
+            found.append({"form": form, **scores, "agree": agree})
     return found
 
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from redistill.errors import RedistillError
 from redistill.exports import facts, licences
 from redistill.report.content import Report
+from redistill.report.costs import exported
 from redistill.report.numbers import p_of, points, seconds_of, short, size
 from redistill.report.reading import Content
 from redistill.report.rows import TEACHER
@@ -130,7 +131,26 @@ def _costs(report: Report) -> Content | None:
         lines, headings, numeric = [line[:8] for line in lines], headings[:8], numeric - {8}
     said = [COST_NOTE, "FLOPs are those of one forward pass, a text as long as its task lets it be."]
     grid = part("costs-grid", "What each row's model costs", headings, lines, numeric)
-    return _section("costs", "Size, speed and score", said, [grid], "pareto", "Score against cost")
+    grids = [grid, exports] if (exports := _exports(report)) else [grid]
+    return _section("costs", "Size, speed and score", said, grids, "pareto", "Score against cost")
+
+
+def _exports(report: Report) -> Content | None:
+    """Every export of a run, beside it."""
+    lines = []
+    for table in report.study.tables.values():
+        for row, column in ((row, column) for row in table["rows"] for column in table["columns"]):
+            cell = row["cells"].get(column["key"])
+            for key in cell["runs"] if cell else ():
+                for one in exported(report.study, key, column["metric"]):
+                    lines.append([
+                        value(row["label"]), value(column["heading"]), value(key), value(one["form"]),
+                        value(points(one["run"]), one["run"]), value(points(one["export"]), one["export"]),
+                        value(points(one["export"] - one["run"], "+"), one["export"] - one["run"]),
+                        value("" if one["agree"] is None else f"{100 * one['agree']:.2f} %", one["agree"]),
+                    ])  # fmt: skip
+    headings = ["row", "column", "run", "form", "run's score", "export's score", "difference in points", "same answers"]
+    return part("exports-grid", "Exports beside their runs, on dev", headings, lines, {4, 5, 6, 7}) if lines else None
 
 
 def _speed(line: Content) -> str:
