@@ -190,8 +190,8 @@ def test_an_export_stands_beside_its_run(made: PublishedStudy, tmp_path: Path) -
     assert costs.exported(study, key, "accuracy") == []
     file = copy.root / "exports" / f"{key}-int8" / "scores.json"
     file.parent.mkdir(parents=True)
-    file.write_text(json.dumps({"agree": 0.5, "metrics": {"accuracy": {"run": 0.75, "export": 0.5}}}))
+    file.write_text(json.dumps({"examples": 2, "agree": 0.5, "metrics": {"accuracy": {"run": 0.75, "export": 0.5}}}))
     assert costs.exported(study, key, "accuracy") == [{"form": "int8", "run": 0.75, "export": 0.5, "agree": 0.5}]
     assert costs.exported(study, key, "f1") == []
-    file.write_text('{"metrics": {"accuracy": {"run": "a"}}}')
+    file.write_text('{"examples": 2, "agree": 1, "metrics": {"accuracy": {"run": "a"}}}')
     assert costs.exported(study, key, "accuracy") == []

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from redistill import __version__
 from redistill.deploy import FORMS
+from redistill.deploy.folder import place as place_of_form
 from redistill.errors import RedistillError, writing
 from redistill.lineage import Finished, finished
 from redistill.models import TOKENIZER_FILES
@@ -72,7 +73,7 @@ def export(
 
 def place(root: Path, key: str, form: str) -> Path:
     """Where an export lies that was put nowhere else."""
-    return root / "exports" / (key if form == HUB else f"{key}-{form}")
+    return root / "exports" / key if form == HUB else place_of_form(root, key, form)
 
 
 def _refuse(root: Path, target: Path, form: str) -> None:

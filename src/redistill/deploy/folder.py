@@ -50,6 +50,11 @@ def is_exported(folder: Path) -> bool:
     return (folder / DESCRIPTION).is_file()
 
 
+def place(root: Path, key: str, form: str) -> Path:
+    """Where a run's export in ONNX or int8 lies that was put nowhere else."""
+    return root / "exports" / f"{key}-{form}"
+
+
 def scores_in(folder: Path) -> dict[str, Any]:
     """How the exported model was seen to do beside the run, as docs/exporting.md says.
 

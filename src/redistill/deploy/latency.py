@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from redistill.card import scores
 from redistill.deploy import FORMS, MODEL
-from redistill.deploy.folder import is_exported, read, scores_in
+from redistill.deploy.folder import is_exported, place, read, scores_in
 from redistill.errors import RedistillError
 from redistill.lineage import Finished, finished
 from redistill.provenance import machine, store
@@ -102,7 +102,7 @@ def _one(run: Finished, asked: Asked) -> dict[str, Any]:
     metrics = {name: said["value"] for name, said in scores(run).items()}
     found = _timed("torch", by_torch, batches, asked, run.folder / "model.safetensors", metrics)
     for form in FORMS:
-        folder = run.root / "exports" / f"{run.key}-{form}"
+        folder = place(run.root, run.key, form)
         if is_exported(folder):
             exports[form] = scores_in(folder)
             found += _exported(form, folder, batches, asked)

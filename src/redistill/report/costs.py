@@ -9,6 +9,8 @@ import json
 from contextlib import suppress
 from typing import Any
 
+from redistill.deploy import FORMS
+from redistill.deploy.folder import place, scores_in
 from redistill.errors import RedistillError
 from redistill.plan import Plan, make_plan
 from redistill.provenance import store
@@ -65,10 +67,9 @@ def _lines(said: Any) -> list[Content]:
 def exported(study: Study, key: str, metric: str) -> list[Content]:
     """How a run's exports did beside it: form, both scores, and which share of the answers is the same (or None)."""
     found: list[Content] = []
-    for form in ("onnx", "int8"):
-        file = study.root / "exports" / f"{key}-{form}" / "scores.json"
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            said = json.loads(file.read_text(encoding="utf-8"))
+    for form in FORMS:
+        with suppress(RedistillError, ValueError, LookupError, TypeError):
+            said = scores_in(place(study.root, key, form))
             scores = {name: float(said["metrics"][metric][name]) for name in ("run", "export")}
             agree = said["agree"] if isinstance(said["agree"], (int, float)) else None
             found.append({"form": form, **scores, "agree": agree})
